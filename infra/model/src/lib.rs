@@ -2,6 +2,7 @@
 //! No clock, no network, no files, no environment variables: all of them come in as values.
 
 pub mod address;
+pub mod blueprint;
 pub mod environment;
 pub mod graph;
 pub mod kinds;

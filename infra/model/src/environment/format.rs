@@ -90,6 +90,7 @@ const FORMS: &[Form] = &[
         allowed: "letters, digits and underscores, not beginning with a digit",
         holds: variable,
     },
+    Form { name: "user", allowed: "user and group by number, such as \"1000:1000\"", holds: user },
 ];
 
 /// Days for which CloudWatch can keep a log group; other numbers it refuses.
@@ -284,4 +285,8 @@ fn zone_id(text: &str) -> bool {
 fn variable(text: &str) -> bool {
     text.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_')
         && text.chars().all(|c| c.is_ascii_alphanumeric() || c == '_')
+}
+
+fn user(text: &str) -> bool {
+    text.split_once(':').is_some_and(|(user, group)| digits(user) && digits(group))
 }

@@ -25,6 +25,13 @@ impl fmt::Display for Origin {
     }
 }
 
+impl Origin {
+    /// `file:line`: what a plan shows beside a value.
+    pub fn short(&self) -> String {
+        format!("{}:{}", self.file, self.line)
+    }
+}
+
 /// One file's name and text.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Source {

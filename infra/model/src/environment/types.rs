@@ -16,7 +16,7 @@ pub use compute::{
     Architecture, Capacity, Cluster, Effect, Health, Insights, Logs, Repository, Rollout, Scaling, Service,
     Statement,
 };
-pub use data::{Alphabet, Dns, Engine, Postgres, Record, RecordType, Redis, Secret};
+pub use data::{Dns, Engine, Postgres, Record, RecordType, Redis, Secret};
 pub use edge::{
     Alias, Balancing, Certificate, DefaultAnswer, Fixed, HeaderMatch, LoadBalancer, Mode, Route, Scheme,
     ServiceRoute, Waf, WafDefault, WafLogging,

@@ -10,3 +10,14 @@ fn shipped_environments_load() {
         assert!(loaded.warnings.is_empty(), "{}", loaded.warnings);
     }
 }
+
+#[test]
+fn shipped_blueprints_hold_together() {
+    for name in ["dev", "staging", "production", "tenants/acme"] {
+        let loaded =
+            Environment::load(name, &Loader::shipped()).unwrap_or_else(|problems| panic!("{problems}"));
+        let graph =
+            infra_model::blueprint::blueprint(&loaded).unwrap_or_else(|problems| panic!("{problems}"));
+        assert_eq!(graph.check(), [], "{name}");
+    }
+}

@@ -108,6 +108,17 @@ pub struct Service {
     /// Where its output goes.
     #[serde(default)]
     pub logs: Logs,
+    /// The container cannot write to its own file system.
+    #[serde(default)]
+    pub read_only_root: Option<bool>,
+    /// User and group in the container, such as `1000:1000`.
+    #[serde(default)]
+    #[schemars(extend("format" = "user"))]
+    pub user: Option<String>,
+    /// Most open files; every socket is one. AWS's default is 1024 soft, 65535 hard.
+    #[serde(default)]
+    #[schemars(range(min = 1024, max = 1048576))]
+    pub open_files: Option<u32>,
     /// Allow `aws ecs execute-command` into running tasks.
     #[serde(default)]
     pub execute_command: bool,

@@ -19,9 +19,6 @@ pub struct Secret {
     #[serde(default = "secret_length")]
     #[schemars(range(min = 16, max = 128))]
     pub length: u32,
-    /// Which characters.
-    #[serde(default)]
-    pub alphabet: Alphabet,
     /// Days for which a deleted secret can be brought back: 0 (at once gone) or 7 to 30.
     #[serde(default = "recovery_days")]
     #[schemars(range(max = 30))]
@@ -29,21 +26,10 @@ pub struct Secret {
 }
 
 fn secret_length() -> u32 {
-    48 // 62 characters: 285 bits, beyond any guessing, and inside the limits of Redis and Postgres
+    48 // letters and digits: 285 bits, beyond any guessing
 }
 fn recovery_days() -> u32 {
     7 // the shortest that AWS allows besides none
-}
-
-/// Characters of a generated secret.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum Alphabet {
-    /// Letters and digits: safe in URLs and for every store.
-    #[default]
-    Alphanumeric,
-    /// Hexadecimal digits, for keys.
-    Hex,
 }
 
 /// A Valkey or Redis replication group in the data subnets.
@@ -65,9 +51,12 @@ pub struct Redis {
     /// Encrypt connections. A change makes a new store.
     #[serde(default = "yes")]
     pub tls: bool,
-    /// The secret (of `secrets`) that clients must present. Needs `tls`. Left out: none.
+    /// Clients must present a password, which is generated when the store is made and kept in a secret. Needs `tls`.
+    #[serde(default = "yes")]
+    pub auth: bool,
+    /// Parameters of the engine that differ from AWS's defaults, such as `{ maxmemory-policy = "noeviction" }`.
     #[serde(default)]
-    pub auth_secret: Option<String>,
+    pub parameters: BTreeMap<String, String>,
     /// Days for which daily snapshots are kept; 0 for none.
     #[serde(default)]
     #[schemars(range(max = 35))]
@@ -100,7 +89,7 @@ pub enum Engine {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Postgres {
-    /// Version, such as `17.4`.
+    /// Version, such as `17`; AWS picks the minor one.
     pub version: String,
     /// Instance class, such as `db.t4g.medium`.
     #[schemars(extend("format" = "db-class"))]
@@ -108,10 +97,6 @@ pub struct Postgres {
     /// Storage in GiB (gp3: 20 or more). It can grow, never shrink.
     #[schemars(range(min = 20, max = 65536))]
     pub storage_gib: u32,
-    /// Let AWS grow the storage up to this. Left out: it does not grow.
-    #[serde(default)]
-    #[schemars(range(min = 22, max = 65536))]
-    pub storage_gib_max: Option<u32>,
     /// A second instance in another zone that takes over.
     #[serde(default)]
     pub multi_az: bool,
@@ -131,12 +116,13 @@ pub struct Postgres {
     #[serde(default = "database")]
     #[schemars(extend("format" = "identifier"))]
     pub database: String,
-    /// Name of the first user.
+    /// Name of the first user. RDS makes the password itself and keeps it in a secret of its own.
     #[serde(default = "user")]
     #[schemars(extend("format" = "identifier"))]
     pub user: String,
-    /// The secret (of `secrets`) that is the first user's password.
-    pub password_secret: String,
+    /// Parameters that differ from AWS's defaults, such as `{ log_min_duration_statement = "500" }`.
+    #[serde(default)]
+    pub parameters: BTreeMap<String, String>,
     /// Make the instance from this snapshot. Looked at only when the instance is made.
     #[serde(default)]
     pub restore_from: Option<String>,
@@ -207,6 +193,8 @@ pub enum RecordType {
     /// IPv4 address.
     #[default]
     A,
+    /// IPv6 address.
+    Aaaa,
     /// Another name.
     Cname,
     /// Text.

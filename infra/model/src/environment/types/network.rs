@@ -191,8 +191,6 @@ pub enum Outbound {
     Https,
     /// Anything to anywhere.
     All,
-    /// Only the VPC's endpoints (interface endpoints and S3).
-    Endpoints,
 }
 
 /// One extra rule of a security group. Exactly one of `cidrs` and `peer` says the other side.

@@ -50,12 +50,12 @@ struct Draft<'a> {
 }
 
 impl Draft<'_> {
-    /// `file:line` of a path of the environment: its own, or that of the nearest table around it.
+    /// `file:line` of a path of the environment: its own, that of the nearest table around it, or `default`.
     fn place(&self, path: &str) -> String {
         match self.loaded.origins.of(path) {
             Some(origin) => origin.short(),
-            // Only a path without any table around it, which no file can lack: name the outermost file.
-            None => self.loaded.chain.first().cloned().unwrap_or_default(),
+            // A key of the outermost table that no file mentions has no table around it.
+            None => "default".to_owned(),
         }
     }
 

@@ -2,6 +2,7 @@
 //! the environment's modes, addresses and limits; refuses to know the web ACL as an AWS object.
 
 pub mod capacity;
+mod promotion;
 mod rule_set;
 
 use std::collections::BTreeMap;
@@ -11,6 +12,8 @@ use crate::environment::{
     required, walk,
 };
 
+pub use promotion::{Promotion, promotions};
+pub(crate) use rule_set::schema as rule_set_schema;
 pub use rule_set::{AddressSet, Managed, Match, Rate, RateKey, Rule, RuleAction, RuleSet};
 
 /// One rule set with the places of its values.

@@ -4,6 +4,7 @@
 mod compute;
 mod data;
 mod edge;
+mod firewall;
 mod network;
 mod together;
 
@@ -28,14 +29,22 @@ impl<'a> Known<'a> {
         Known { origins, refused: refused.iter().map(Path::to_string).collect() }
     }
 
-    /// Whether a value could not be used, so that what follows from it is not worth saying.
-    pub fn refused(&self, path: &str) -> bool {
-        self.refused.contains(path) || self.origins.exact(path).is_some_and(|_| false)
+    /// Whether the files give the path a value that could be used.
+    pub fn mentions(&self, path: &str) -> bool {
+        self.origins.exact(path).is_some()
     }
 
-    /// Whether the files mention the path, usable or not.
-    pub fn mentions(&self, path: &str) -> bool {
-        self.refused.contains(path) || self.origins.exact(path).is_some()
+    /// Whether something at or below the path could not be used: what then seems to lack may have been meant.
+    pub fn broken(&self, path: &str) -> bool {
+        self.refused.iter().any(|refused| {
+            refused.strip_prefix(path).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
+        })
+    }
+
+    /// Whether the files speak of the path, usable or not: what could not be used has been reported, and what follows from
+    /// it is not worth saying.
+    pub fn declares(&self, path: &str) -> bool {
+        self.refused.contains(path) || self.mentions(path)
     }
 }
 
@@ -51,6 +60,19 @@ impl Report<'_> {
         let origin = self.known.origins.of(&problem.path);
         self.problems.push(problem.at(origin));
     }
+
+    /// Add a problem with the name of a key: its place is that of the key.
+    pub fn add_key(&mut self, problem: Problem) {
+        let origin = self.known.origins.of_key(&problem.path);
+        self.problems.push(problem.at(origin));
+    }
+
+    /// Add a problem with what seems to lack or to be double, unless something there could not be used.
+    pub fn add_whole(&mut self, problem: Problem) {
+        if !self.known.broken(&problem.path) {
+            self.add(problem);
+        }
+    }
 }
 
 /// All checks of one environment.
@@ -62,7 +84,23 @@ pub(crate) fn alone(
 ) {
     let mut report = Report { known, problems };
     network::check(environment, &mut report);
-    edge::check(environment, rule_sets, &mut report);
+    edge::check(environment, &mut report);
+    firewall::check(environment, rule_sets, &mut report);
     compute::check(environment, &mut report);
     data::check(environment, &mut report);
+}
+
+/// Positions of what stands in the list for the second time.
+fn duplicates(list: &[String]) -> Vec<usize> {
+    (0..list.len()).filter(|index| list[..*index].contains(&list[*index])).collect()
+}
+
+/// A near miss as one would write it into the file.
+fn quoted(near: Option<&str>) -> Option<String> {
+    near.map(|near| format!("\"{near}\""))
+}
+
+/// Whether a name lies in a zone.
+fn inside(name: &str, zone: &str) -> bool {
+    name == zone || name.strip_suffix(zone).is_some_and(|front| front.ends_with('.'))
 }

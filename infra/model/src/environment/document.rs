@@ -71,19 +71,6 @@ impl Node {
         }
     }
 
-    /// The node at a path below this one.
-    pub fn get(&self, path: &Path) -> Option<&Node> {
-        let mut node = self;
-        for key in &path.0 {
-            node = match &node.value {
-                Value::Table(table) => table.get(key)?,
-                Value::Array(items) => items.get(key.parse::<usize>().ok()?)?,
-                _ => return None,
-            };
-        }
-        Some(node)
-    }
-
     /// Take out what stands at a path. An element of an array takes the whole array with it: the others would change their number.
     pub fn remove(&mut self, path: &Path) -> Option<Node> {
         let (last, parents) = path.0.split_last()?;
@@ -101,7 +88,7 @@ impl Node {
 
     /// The places of everything below, by path.
     pub fn origins(&self, path: &Path, origins: &mut Origins) {
-        origins.insert(path, self.at.clone());
+        origins.insert(path, self.at.clone(), self.key_at.clone());
         match &self.value {
             Value::Table(table) => {
                 table.iter().for_each(|(key, node)| node.origins(&path.child(key), origins))

@@ -104,6 +104,11 @@ pub(crate) fn refuse_text(form: &str, text: &str) -> Option<&'static str> {
     (!(form.holds)(text)).then_some(form.allowed)
 }
 
+/// What a form allows.
+pub(crate) fn allowed(form: &str) -> Option<&'static str> {
+    FORMS.iter().find(|known| known.name == form).map(|form| form.allowed)
+}
+
 /// What is allowed, if this number has not the form.
 pub(crate) fn refuse_number(form: &str, number: i64) -> Option<String> {
     match form {

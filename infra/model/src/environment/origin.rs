@@ -109,18 +109,28 @@ impl Sources {
 
 /// From the dotted path of a value (`services.app.cpu`) to the place that decided it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Origins(BTreeMap<String, Origin>);
+pub struct Origins {
+    values: BTreeMap<String, Origin>,
+    /// Places of the keys themselves: where a name is wrong, not its value.
+    keys: BTreeMap<String, Origin>,
+}
 
 impl Origins {
-    pub(crate) fn insert(&mut self, path: &Path, origin: Origin) {
-        self.0.insert(path.to_string(), origin);
+    pub(crate) fn insert(&mut self, path: &Path, value: Origin, key: Origin) {
+        self.values.insert(path.to_string(), value);
+        self.keys.insert(path.to_string(), key);
+    }
+
+    /// The place of a key, or of the nearest table around it.
+    pub fn of_key(&self, path: &str) -> Option<&Origin> {
+        self.keys.get(path).or_else(|| self.of(path))
     }
 
     /// The place of a value. A value that no file mentions (a default) has the place of the nearest table around it.
     pub fn of(&self, path: &str) -> Option<&Origin> {
         let mut path = path;
         loop {
-            if let Some(origin) = self.0.get(path) {
+            if let Some(origin) = self.values.get(path) {
                 return Some(origin);
             }
             path = &path[..parent_end(path)?];
@@ -129,12 +139,12 @@ impl Origins {
 
     /// The place of exactly this path, `None` where the value is a default.
     pub fn exact(&self, path: &str) -> Option<&Origin> {
-        self.0.get(path)
+        self.values.get(path)
     }
 
     /// All paths with their places, in order of the path.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &Origin)> {
-        self.0.iter().map(|(path, origin)| (path.as_str(), origin))
+        self.values.iter().map(|(path, origin)| (path.as_str(), origin))
     }
 }
 

@@ -41,6 +41,7 @@ pub(crate) fn merge(name_or_path: &str, loader: &Loader<'_>) -> Merged {
         complete: true,
     };
     let mut layers = read_chain(name_or_path, loader, &mut merged);
+    let outermost = layers.first().map(|layer| layer.document.at.clone());
     let schema = Shape::root(schema::whole());
     let mut document: Option<Node> = None;
     while let Some(layer) = layers.pop() {
@@ -54,6 +55,9 @@ pub(crate) fn merge(name_or_path: &str, loader: &Loader<'_>) -> Merged {
         }
         overlay(Some(schema), &mut document_now, layer.document);
         document = Some(document_now);
+    }
+    if let (Some(document), Some(outermost)) = (&mut document, outermost) {
+        document.at = outermost; // what the whole lacks is to be written there
     }
     merged.document = document;
     merged
@@ -81,11 +85,12 @@ fn read_chain(name_or_path: &str, loader: &Loader<'_>, merged: &mut Merged) -> V
             ),
             Found::File(source) => {
                 let (document, problems) = document::read(&source);
-                merged.complete &= problems.is_empty();
+                let sound = problems.is_empty();
+                merged.complete &= sound;
                 merged.findings.problems.extend(problems);
                 merged.chain.push(source.file.to_string());
                 merged.sources.add(source.clone());
-                let layer = layer(source.file.to_string(), document, &mut merged.findings);
+                let layer = layer(source.file.to_string(), document, sound, &mut merged.findings);
                 let base = layer.extends.clone();
                 layers.push(layer);
                 let Some(base) = base else { return layers };
@@ -131,8 +136,9 @@ fn missing(name_or_path: &str, asked: Option<&Node>, places: &[String], loader: 
     }
 }
 
-/// Take `extends` and `remove` out of a file, and hold the rest against the schema.
-fn layer(file: String, mut document: Node, findings: &mut Findings) -> Layer {
+/// Take `extends` and `remove` out of a file, and hold the rest against the schema. Of a file that is not sound TOML nothing
+/// more is said: what it seems to hold may not be what was meant.
+fn layer(file: String, mut document: Node, sound: bool, findings: &mut Findings) -> Layer {
     let mut taken = |key: &str| document.table_mut().and_then(|table| table.remove(key));
     let (extends, remove) = (taken("extends"), taken("remove"));
     let keys = serde_json::Value::Object(schema::overlay_keys());
@@ -151,7 +157,9 @@ fn layer(file: String, mut document: Node, findings: &mut Findings) -> Layer {
     for path in &refused.unusable {
         document.remove(path);
     }
-    findings.problems.extend(refused.problems);
+    if sound {
+        findings.problems.extend(refused.problems);
+    }
     findings.unusable.extend(refused.unusable);
     Layer { file, document, extends, remove }
 }

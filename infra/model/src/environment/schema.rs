@@ -111,6 +111,25 @@ impl<'a> Shape<'a> {
         Some(Shape { root: self.root, node: self.root.pointer(reference)? })
     }
 
+    /// The name of the type that is referred to here.
+    pub fn reference(&self) -> Option<&'a str> {
+        self.node.get("$ref")?.as_str()?.rsplit('/').next()
+    }
+
+    /// Something that the type says which is referred to here, or that stands here when nothing is referred to.
+    pub fn of_type(&self, keyword: &str) -> Option<&'a Json> {
+        match self.target() {
+            Some(target) => target.get(keyword),
+            None => self.node.get(keyword),
+        }
+    }
+
+    /// The shape of any key's value, where any key is allowed.
+    pub fn any_key(&self) -> Option<Shape<'a>> {
+        let node = self.get("additionalProperties").filter(|any| any.is_object())?;
+        Some(Shape { root: self.root, node })
+    }
+
     /// The keys that a table may have here, in order of the types.
     pub fn keys(&self) -> impl Iterator<Item = &'a str> {
         self.get("properties")
@@ -122,8 +141,7 @@ impl<'a> Shape<'a> {
     /// The shape of a key's value: of a declared key, or of any key where any is allowed.
     pub fn key(&self, key: &str) -> Option<Shape<'a>> {
         let declared = self.get("properties").and_then(|properties| properties.get(key));
-        let any = || self.get("additionalProperties").filter(|any| any.is_object());
-        Some(Shape { root: self.root, node: declared.or_else(any)? })
+        declared.map(|node| Shape { root: self.root, node }).or_else(|| self.any_key())
     }
 
     /// The shape of an array's elements.

@@ -101,6 +101,10 @@ fn describe(shape: Shape<'_>) -> String {
             _ => "an integer".to_owned(),
         },
         "boolean" => "`true` or `false`".to_owned(),
+        "string" => {
+            let form = shape.get("format").and_then(Json::as_str).and_then(format::allowed);
+            form.unwrap_or("a string").to_owned()
+        }
         other => kind(other).to_owned(),
     }
 }
@@ -122,7 +126,8 @@ fn word(words: &[&Json], node: &Node, path: &Path, found: &mut Findings) {
         }
         None => format!("`{path}` cannot be {json}"),
     };
-    let code = if node.text().is_some() || json.is_number() { "not-allowed" } else { "wrong-type" };
+    let same_type = words.iter().any(|word| std::mem::discriminant(*word) == std::mem::discriminant(&json));
+    let code = if same_type { "not-allowed" } else { "wrong-type" };
     let near = near.map(|near| format!("\"{near}\""));
     let problem = Problem::error(code, path, message).at(Some(&node.at)).allowed(list(words));
     found.refuse(path, problem.near(near.as_deref()));
@@ -186,7 +191,10 @@ fn table(shape: Shape<'_>, node: &Node, path: &Path, found: &mut Findings) {
 }
 
 fn unknown(shape: Shape<'_>, key: &str, value: &Node, path: &Path, found: &mut Findings) {
-    let keys: Vec<&str> = shape.keys().collect();
+    let mut keys: Vec<&str> = shape.keys().collect();
+    if path.0.is_empty() && keys.contains(&"account") {
+        keys.extend(["extends", "remove"]); // taken out of the file before the walk
+    }
     let whose = if path.0.is_empty() { "an environment".to_owned() } else { format!("`{path}`") };
     let problem = Problem::error("unknown-key", path.child(key), format!("`{key}` is not a key of {whose}"))
         .at(Some(&value.key_at))
@@ -200,8 +208,7 @@ fn array(shape: Shape<'_>, node: &Node, items: &[Node], path: &Path, found: &mut
     let most = shape.get("maxItems").and_then(Json::as_u64).unwrap_or(u64::MAX);
     let length = items.len() as u64;
     if length < least || length > most {
-        let allowed =
-            if most == u64::MAX { format!("{least} or more") } else { format!("{least} to {most}") };
+        let allowed = length_allowed(least, most);
         let message = format!("`{path}` has {length} elements");
         let problem = Problem::error("wrong-length", path, message).at(Some(&node.at)).allowed(allowed);
         found.refuse(path, problem);
@@ -218,6 +225,14 @@ fn array(shape: Shape<'_>, node: &Node, items: &[Node], path: &Path, found: &mut
     }
 }
 
+fn length_allowed(least: u64, most: u64) -> String {
+    match (least, most) {
+        (least, u64::MAX) => format!("{least} or more"),
+        (0, most) => format!("at most {most}"),
+        (least, most) => format!("{least} to {most}"),
+    }
+}
+
 fn string(shape: Shape<'_>, text: &str, node: &Node, path: &Path, found: &mut Findings) {
     if let Some(form) = shape.get("format").and_then(Json::as_str) {
         formed(form, text, node, path, found);
@@ -227,8 +242,7 @@ fn string(shape: Shape<'_>, text: &str, node: &Node, path: &Path, found: &mut Fi
     let length = text.chars().count() as u64;
     if length < least || length > most {
         let message = format!("`{path}` has {length} characters");
-        let allowed =
-            if most == u64::MAX { format!("{least} or more") } else { format!("{least} to {most}") };
+        let allowed = length_allowed(least, most);
         found.refuse(path, Problem::error("wrong-length", path, message).at(Some(&node.at)).allowed(allowed));
     }
 }

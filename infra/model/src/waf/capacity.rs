@@ -1,8 +1,6 @@
 //! What rules cost in web ACL capacity units (WCU). Owns the table and the sum; refuses to know prices. AWS computes the
 //! real number when a web ACL is written (`CheckCapacity`); this one is known before, without an account.
 
-use crate::environment::Mode;
-
 use super::{Match, RateKey, Statement, WantedRule};
 
 /// Units that the price of a web ACL includes; above, requests cost more. Source: AWS WAF developer guide, "Web ACL
@@ -77,9 +75,4 @@ fn of_match(only: &Match) -> u32 {
 /// Units of a whole web ACL.
 pub fn sum(rules: &[WantedRule]) -> u32 {
     rules.iter().fold(0, |sum, rule| sum.saturating_add(rule.capacity))
-}
-
-/// Whether a change of mode makes the rule stricter: worth a line of its own in a plan.
-pub fn is_promotion(before: Mode, after: Mode) -> bool {
-    before < after
 }

@@ -12,7 +12,7 @@ mod network;
 use crate::address::{Address, Ref};
 use crate::environment::{Environment, Loaded, Names, Problem, Problems, Service, Tier, nearest, subnets};
 use crate::graph::{Graph, Scope, Wanted};
-use crate::kinds::{Kind, Subnet};
+use crate::kinds::{ElasticIp, Kind, Subnet};
 
 /// All wanted resources of an environment. Fails where `moved` names addresses that cannot be meant.
 pub fn blueprint(loaded: &Loaded) -> Result<Graph, Problems> {
@@ -90,6 +90,12 @@ impl Draft<'_> {
         let places = subnets(&self.environment.network);
         let places = places.iter().filter(|place| place.tier == tier);
         places.map(|place| Ref::to(&network::subnet(place.tier, &place.letter))).collect()
+    }
+
+    /// The public addresses with which private subnets leave, as references.
+    fn public_addresses(&self) -> Vec<String> {
+        let addresses = self.graph.resources.iter().filter(|(_, wanted)| wanted.kind == ElasticIp::ID);
+        addresses.map(|(at, _)| Ref::<ElasticIp>::attribute(at, "public_ip").to_string()).collect()
     }
 
     /// Enter the renames, and report those that cannot be meant.

@@ -11,6 +11,7 @@ mod names;
 mod near;
 mod origin;
 mod overlay;
+mod placeholder;
 mod problem;
 mod reference;
 mod region;
@@ -34,6 +35,7 @@ pub use types::*;
 
 pub(crate) use document::{Node, read as read_document};
 pub(crate) use loader::Found;
+pub(crate) use placeholder::fill as fill_placeholders;
 pub(crate) use schema::{Shape, forget_null};
 pub(crate) use walk::{Findings, required, walk};
 
@@ -90,6 +92,25 @@ impl Environment {
         }
         Ok(Loaded { environment, origins, rule_sets, chain: merged.chain, sources, warnings: problems })
     }
+}
+
+/// All environments of the loader's folder that can be read, and everything that is wrong with any of them, alone or together.
+pub fn load_folder(loader: &Loader<'_>) -> (Vec<Loaded>, Problems) {
+    let (mut environments, mut problems) = (Vec::new(), Problems::default());
+    for name in loader.own_names() {
+        if overlay::is_base(&name, loader) {
+            continue;
+        }
+        match Environment::load(&name, loader) {
+            Ok(loaded) => {
+                problems = problems.join(loaded.warnings.clone());
+                environments.push(loaded);
+            }
+            Err(found) => problems = problems.join(found),
+        }
+    }
+    let problems = problems.join(together(&environments));
+    (environments, problems)
 }
 
 /// Report what is missing, and take out the tables that are of no use without it, so that the rest can still be checked.

@@ -8,7 +8,7 @@ use serde_json::json;
 use crate::address::{Address, Ref};
 use crate::environment::{
     Architecture, Environment, Insights, Repository as RepositoryTable, Scaling as ScalingTable,
-    Service as ServiceTable, Tier,
+    Service as ServiceTable, Tier, fill_placeholders,
 };
 use crate::kinds::scaling::{CustomMetric, Policy};
 use crate::kinds::service::{Capacity, Target};
@@ -19,9 +19,8 @@ use super::{
     Draft, POSTGRES, POSTGRES_PORT, REDIS, REDIS_PORT, data, edge, identity, network, services, uses,
 };
 
-/// Namespace of the metrics that our own programs publish.
-pub(super) const METRIC_NAMESPACE: &str = "Keyway";
-/// The gateway's number of open sockets, published by each task.
+/// The gateway's number of open sockets: each task writes it into its log in CloudWatch's embedded metric format, which needs no
+/// right and no way out beyond the log.
 const METRIC_SOCKETS: &str = "OpenSockets";
 const FARGATE: &str = "FARGATE";
 const FARGATE_SPOT: &str = "FARGATE_SPOT";
@@ -48,12 +47,6 @@ fn task_definition(service: &str) -> Address {
 
 pub(super) fn service(name: &str) -> Address {
     Address::new(format!("compute/service/{name}"))
-}
-
-/// Whether a service is scaled by its open sockets, and so publishes them.
-pub(super) fn measures_sockets(environment: &Environment, service: &str) -> bool {
-    let scaling = environment.services.get(service).and_then(|service| service.scaling.as_ref());
-    scaling.is_some_and(|scaling| scaling.sockets_per_task.is_some())
 }
 
 /// The repository of this environment that a service's image comes from, and the tag.
@@ -141,20 +134,43 @@ fn variables(draft: &Draft<'_>, name: &str, table: &ServiceTable) -> BTreeMap<St
         ("KEYWAY_ENVIRONMENT".to_owned(), environment.name.clone()),
         ("KEYWAY_SERVICE".to_owned(), name.to_owned()),
     ]);
-    if let Some(redis) = environment.redis.as_ref().filter(|_| uses(table, REDIS)) {
-        let scheme = if redis.tls { "rediss" } else { "redis" };
-        let host = Ref::<Cache>::attribute(&data::redis(), "endpoint");
-        variables.insert("REDIS_URL".to_owned(), format!("{scheme}://{host}:{REDIS_PORT}"));
+    let mut usual = |variable: &str, name: &str| {
+        variables.extend(placeholder(draft, name).map(|value| (variable.to_owned(), value)));
+    };
+    if uses(table, REDIS) {
+        usual("REDIS_URL", "redis.url");
     }
-    if let Some(postgres) = environment.postgres.as_ref().filter(|_| uses(table, POSTGRES)) {
-        let host = Ref::<Database>::attribute(&data::postgres(), "endpoint");
-        variables.insert("POSTGRES_HOST".to_owned(), host.to_string());
+    if uses(table, POSTGRES) {
+        usual("POSTGRES_HOST", "postgres.host");
+        usual("POSTGRES_DATABASE", "postgres.database");
+        usual("POSTGRES_USER", "postgres.user");
         variables.insert("POSTGRES_PORT".to_owned(), POSTGRES_PORT.to_string());
-        variables.insert("POSTGRES_DATABASE".to_owned(), postgres.database.clone());
-        variables.insert("POSTGRES_USER".to_owned(), postgres.user.clone());
     }
-    variables.extend(table.variables.clone());
+    for (variable, text) in &table.variables {
+        variables.insert(variable.clone(), fill_placeholders(text, |name| placeholder(draft, name)));
+    }
     variables
+}
+
+/// What a placeholder stands for. Those without a value have been refused by the checks.
+fn placeholder(draft: &Draft<'_>, name: &str) -> Option<String> {
+    let environment = draft.environment;
+    let redis_host = || Ref::<Cache>::attribute(&data::redis(), "endpoint").to_string();
+    Some(match name {
+        "environment" => environment.name.clone(),
+        "prefix" => environment.prefix(),
+        "region" => environment.region.clone(),
+        "redis.host" => redis_host(),
+        "redis.url" => {
+            let scheme = if environment.redis.as_ref()?.tls { "rediss" } else { "redis" };
+            format!("{scheme}://{}:{REDIS_PORT}", redis_host())
+        }
+        "postgres.host" => Ref::<Database>::attribute(&data::postgres(), "endpoint").to_string(),
+        "postgres.database" => environment.postgres.as_ref()?.database.clone(),
+        "postgres.user" => environment.postgres.as_ref()?.user.clone(),
+        "load_balancer.url" => edge::url(environment)?,
+        _ => return None,
+    })
 }
 
 fn draw_task_definition(draft: &mut Draft<'_>, name: &str, path: &str, table: &ServiceTable) {
@@ -286,12 +302,12 @@ fn draw_scaling(draft: &mut Draft<'_>, name: &str, path: &str, table: &ScalingTa
     }
     if let Some(sockets) = table.sockets_per_task {
         let custom = CustomMetric {
-            namespace: METRIC_NAMESPACE.into(),
+            namespace: draft.names.environment(),
             name: METRIC_SOCKETS.into(),
-            dimensions: BTreeMap::from([
-                ("Environment".to_owned(), draft.environment.name.clone()),
-                ("Service".to_owned(), name.to_owned()),
-            ]),
+            dimensions: BTreeMap::from([(
+                "Service".to_owned(),
+                table.metric_service.clone().unwrap_or_else(|| name.to_owned()),
+            )]),
             statistic: "Average".into(),
         };
         policies.insert("sockets".to_owned(), Policy { custom: Some(custom), ..policy(sockets) });

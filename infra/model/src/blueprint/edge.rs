@@ -78,13 +78,23 @@ pub(super) fn draw(draft: &mut Draft<'_>) {
             draw_record(draft, name, record, zone);
         }
     }
-    let host =
-        environment.dns.iter().flat_map(|dns| dns.records.values()).find(|record| record.alias.is_some());
-    let dns_name = Ref::<LoadBalancer>::attribute(&load_balancer(), "dns_name");
-    draft.output("load_balancer", dns_name.to_string());
+    draft.output("load_balancer", Ref::<LoadBalancer>::attribute(&load_balancer(), "dns_name").to_string());
+    if let Some(url) = url(environment) {
+        draft.output("url", url);
+    }
+}
+
+/// Where people and programs find the environment: by the shortest name that points at the load balancer, or by AWS's.
+pub(super) fn url(environment: &Environment) -> Option<String> {
+    let balancer = environment.load_balancer.as_ref()?;
+    let records = environment.dns.iter().flat_map(|dns| dns.records.values());
+    let names = records.filter(|record| record.alias.is_some()).map(|record| &record.name);
+    let host = match names.min_by_key(|name| (name.len(), name.as_str())) {
+        Some(name) => name.clone(),
+        None => Ref::<LoadBalancer>::attribute(&load_balancer(), "dns_name").to_string(),
+    };
     let scheme = if balancer.certificate.is_some() { "https" } else { "http" };
-    let host = host.map_or(dns_name.to_string(), |record| record.name.clone());
-    draft.output("url", format!("{scheme}://{host}"));
+    Some(format!("{scheme}://{host}"))
 }
 
 fn draw_zone(draft: &mut Draft<'_>, dns: &Dns) -> Ref<DnsZone> {

@@ -10,7 +10,7 @@ use crate::environment::{Effect, Secret as SecretTable, Service, Statement};
 use crate::kinds::secret::Generate;
 use crate::kinds::{Role, Secret};
 
-use super::{Draft, POSTGRES, REDIS, compute, services, uses};
+use super::{Draft, POSTGRES, REDIS, compute, services};
 
 pub(super) fn start_role(service: &str) -> Address {
     Address::new(format!("identity/role/{service}-start"))
@@ -55,7 +55,7 @@ pub(super) fn draw(draft: &mut Draft<'_>) {
             draft.names.task_role(name),
             format!("What {name} may do"),
             "ecs-tasks.amazonaws.com",
-            task_rights(draft, name, service),
+            task_rights(service),
         );
         draft.add(task_role(name).as_str(), &task, &path, &[("inline", &format!("{path}.iam"))]);
     }
@@ -70,23 +70,43 @@ fn wanted_secret(name: String, table: &SecretTable) -> Secret {
     }
 }
 
-/// The variables of a service that hold secrets: variable to where ECS reads the value.
+/// The variables of a service that hold secrets: variable to where ECS reads the value. What the file names otherwise has only
+/// the other name.
 pub(super) fn secret_variables(draft: &Draft<'_>, service: &Service) -> BTreeMap<String, String> {
     let mut variables = BTreeMap::new();
-    if uses(service, REDIS) && draft.environment.redis.as_ref().is_some_and(|redis| redis.auth) {
-        variables
-            .insert("REDIS_PASSWORD".to_owned(), Ref::<Secret>::attribute(&redis_auth(), "arn").to_string());
-    }
-    if uses(service, POSTGRES) && draft.environment.postgres.is_some() {
-        let arn = Ref::<crate::kinds::Database>::attribute(&super::data::postgres(), "secret_arn");
-        // RDS keeps user and password in one JSON document: ECS takes one key of it.
-        variables.insert("POSTGRES_PASSWORD".to_owned(), format!("{arn}:password::"));
-    }
-    for name in service.uses.iter().filter(|name| draft.environment.secrets.contains_key(*name)) {
-        let variable = name.to_uppercase().replace('-', "_");
-        variables.insert(variable, Ref::<Secret>::attribute(&secret(name), "arn").to_string());
+    for used in &service.uses {
+        let Some((variable, place)) = held(draft, used) else { continue };
+        let others: Vec<&String> =
+            service.secrets.iter().filter(|(_, held)| *held == used).map(|(variable, _)| variable).collect();
+        if others.is_empty() {
+            variables.insert(variable, place);
+        } else {
+            variables.extend(others.into_iter().map(|other| (other.clone(), place.clone())));
+        }
     }
     variables
+}
+
+/// The secret that comes with what a service uses: its usual variable, and where ECS reads the value.
+fn held(draft: &Draft<'_>, used: &str) -> Option<(String, String)> {
+    let environment = draft.environment;
+    match used {
+        REDIS => {
+            environment.redis.as_ref().filter(|redis| redis.auth)?;
+            Some(("REDIS_PASSWORD".to_owned(), Ref::<Secret>::attribute(&redis_auth(), "arn").to_string()))
+        }
+        POSTGRES => {
+            environment.postgres.as_ref()?;
+            let arn = Ref::<crate::kinds::Database>::attribute(&super::data::postgres(), "secret_arn");
+            // RDS keeps user and password in one JSON document: ECS takes one key of it.
+            Some(("POSTGRES_PASSWORD".to_owned(), format!("{arn}:password::")))
+        }
+        name => {
+            environment.secrets.get(name)?;
+            let variable = name.to_uppercase().replace('-', "_");
+            Some((variable, Ref::<Secret>::attribute(&secret(name), "arn").to_string()))
+        }
+    }
 }
 
 /// What ECS needs to start a task: pull the image, open the log stream, read the secrets.
@@ -129,7 +149,7 @@ fn start_rights(draft: &Draft<'_>, name: &str, service: &Service) -> Vec<Value> 
 }
 
 /// What the code in the container may do: what the file says, and what its other keys imply.
-fn task_rights(draft: &Draft<'_>, name: &str, service: &Service) -> Vec<Value> {
+fn task_rights(service: &Service) -> Vec<Value> {
     let mut rights: Vec<Value> = service.iam.iter().map(statement).collect();
     if service.execute_command {
         // The actions know no resource.
@@ -141,16 +161,6 @@ fn task_rights(draft: &Draft<'_>, name: &str, service: &Service) -> Vec<Value> {
                 "ssmmessages:OpenControlChannel", "ssmmessages:OpenDataChannel",
             ],
             "Resource": ["*"],
-        }));
-    }
-    if compute::measures_sockets(draft.environment, name) {
-        // The action knows no resource; the condition holds it to our own metrics.
-        rights.push(json!({
-            "Sid": "PublishSockets",
-            "Effect": "Allow",
-            "Action": ["cloudwatch:PutMetricData"],
-            "Resource": ["*"],
-            "Condition": { "StringEquals": { "cloudwatch:namespace": compute::METRIC_NAMESPACE } },
         }));
     }
     rights
@@ -204,12 +214,21 @@ fn role(draft: &Draft<'_>, name: String, description: String, service: &str, rig
 /// The role with which the VPC writes its flow logs.
 pub(super) fn flow_log_role(draft: &mut Draft<'_>, group: &Address) -> Address {
     let arn = Ref::<crate::kinds::LogGroup>::attribute(group, "arn");
-    let rights = vec![json!({
-        "Sid": "WriteLog",
-        "Effect": "Allow",
-        "Action": ["logs:CreateLogStream", "logs:DescribeLogStreams", "logs:PutLogEvents"],
-        "Resource": [arn.to_string(), format!("{arn}:*")],
-    })];
+    let rights = vec![
+        json!({
+            "Sid": "WriteLog",
+            "Effect": "Allow",
+            "Action": ["logs:CreateLogStream", "logs:DescribeLogStreams", "logs:PutLogEvents"],
+            "Resource": [arn.to_string(), format!("{arn}:*")],
+        }),
+        json!({
+            // The service looks for the group in the list of all.
+            "Sid": "FindLog",
+            "Effect": "Allow",
+            "Action": ["logs:DescribeLogGroups"],
+            "Resource": ["*"],
+        }),
+    ];
     let name = draft.names.part("flow-logs");
     let resource = role(draft, name, "Writes the flow logs".into(), "vpc-flow-logs.amazonaws.com", rights);
     draft.add("identity/role/flow-logs", &resource, "network.flow_logs", &[])

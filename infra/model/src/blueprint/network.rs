@@ -4,7 +4,9 @@
 use std::collections::BTreeMap;
 
 use crate::address::{Address, Ref};
-use crate::environment::{self, Direction, Nat, Outbound, Protocol, SubnetPlace, Tier, Traffic, subnets};
+use crate::environment::{
+    self, Direction, Nat, Outbound, Protocol, Scheme, SubnetPlace, Tier, Traffic, subnets,
+};
 use crate::kinds::route_table::Route;
 use crate::kinds::security_group::Rule;
 use crate::kinds::{
@@ -264,9 +266,15 @@ fn chain(draft: &Draft<'_>, groups: &mut BTreeMap<String, Group>) {
             [] => vec![ANYWHERE.to_owned()],
             given => given.iter().map(ToString::to_string).collect(),
         };
+        // Own services come in through the entrance, too, with the addresses of their NAT gateways.
+        let own: Vec<String> = match (balancer.scheme, balancer.access.is_empty()) {
+            (Scheme::InternetFacing, false) => draft.public_addresses(),
+            _ => Vec::new(),
+        };
         for port in super::edge::ports(balancer) {
-            for cidr in &access {
-                let rule = to_cidr(port, cidr, "Clients");
+            let clients = access.iter().map(|cidr| to_cidr(port, cidr, "Clients"));
+            let own = own.iter().map(|address| to_cidr(port, &format!("{address}/32"), "Own services"));
+            for rule in clients.chain(own) {
                 push(groups, "load_balancer", Direction::Ingress, rule, "load_balancer.access");
             }
         }

@@ -87,6 +87,15 @@ impl Loader<'_> {
         self.names(&self.rule_sets, shipped::RULE_SETS)
     }
 
+    /// Names of the environments of the folder itself; those that are shipped only when it has none.
+    pub(crate) fn own_names(&self) -> Vec<String> {
+        let own: Vec<String> = (self.list)(&self.environments)
+            .iter()
+            .filter_map(|path| name_in(&self.environments, path))
+            .collect();
+        if own.is_empty() { self.environment_names() } else { own }
+    }
+
     fn names(&self, folder: &str, shipped_folder: &str) -> Vec<String> {
         let mut names: Vec<String> =
             (self.list)(folder).iter().filter_map(|path| name_in(folder, path)).collect();

@@ -24,6 +24,14 @@ pub(crate) struct Merged {
     pub complete: bool,
 }
 
+/// Whether a file is only a base for others: it has no name.
+pub(crate) fn is_base(name: &str, loader: &Loader<'_>) -> bool {
+    let merged = merge(name, loader);
+    let named = |document: &Node| document.table().is_some_and(|table| table.contains_key("name"));
+    let refused = merged.findings.unusable.iter().any(|path| path.0 == ["name"]);
+    merged.complete && !refused && !merged.document.as_ref().is_some_and(named)
+}
+
 struct Layer {
     file: String,
     document: Node,

@@ -34,6 +34,9 @@ pub struct Problem {
     /// The near miss, ready to be put in.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub did_you_mean: Option<String>,
+    /// The line holds what nobody should read over a shoulder or in a pipeline's log: only its place is shown.
+    #[serde(skip)]
+    pub hides_line: bool,
     /// Another place that has part in it.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub related: Vec<Related>,
@@ -58,6 +61,7 @@ impl Problem {
             origin: None,
             allowed: None,
             did_you_mean: None,
+            hides_line: false,
             related: Vec::new(),
         }
     }
@@ -70,6 +74,12 @@ impl Problem {
     /// Point at a place.
     pub fn at(mut self, origin: Option<&Origin>) -> Self {
         self.origin = origin.cloned();
+        self
+    }
+
+    /// Show the place only, not the line.
+    pub fn hide_line(mut self) -> Self {
+        self.hides_line = true;
         self
     }
 
@@ -163,7 +173,9 @@ impl Problems {
         let _ = writeln!(out, "{head}: {}", problem.message);
         let width = problem.origin.iter().chain(problem.related.iter().map(|related| &related.origin));
         let width = width.map(|origin| origin.line.to_string().len()).max().unwrap_or(1);
-        if let Some(origin) = &problem.origin {
+        if let Some(origin) = problem.origin.as_ref().filter(|_| problem.hides_line) {
+            let _ = writeln!(out, "{:width$}{} {origin}", "", paint.with("1;34", "-->"));
+        } else if let Some(origin) = &problem.origin {
             self.excerpt(origin, "", tone, width, paint, out);
         }
         for related in &problem.related {

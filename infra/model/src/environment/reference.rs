@@ -40,8 +40,9 @@ are paths below it: `keyway-staging/services/app`. Names are for people; what id
 | a secret | its name in capitals: `token-signing-key` is `TOKEN_SIGNING_KEY` |
 | always | `KEYWAY_ENVIRONMENT`, `KEYWAY_SERVICE` |
 
-A service with `scaling.sockets_per_task` publishes the metric `OpenSockets` in the namespace `Keyway` with the dimensions `Environment`
-and `Service`, one value from each task; its role allows exactly that.
+A service with `scaling.sockets_per_task` writes the metric `OpenSockets` into its log (CloudWatch's embedded metric format), in the
+namespace `<project>-<name>` with the dimension `Service`, one value from each task. A program with names of its own for its variables gets
+them by placeholders in `variables` and by `secrets`.
 ";
 
 /// The reference as Markdown.

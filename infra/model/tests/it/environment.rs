@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use infra_model::environment::{Environment, Loaded, Loader, Nat, Problems, schema, subnets, together};
+use infra_model::environment::{Environment, Loaded, Loader, Nat, Problems, load_folder, schema, subnets};
 use proptest::prelude::*;
 
 /// The shipped environments.
@@ -57,12 +57,26 @@ resources = ["arn:aws:s3:::one"]
 
 #[test]
 fn shipped_environments_have_no_problems_alone_or_together() {
-    let all: Vec<Loaded> = SHIPPED.into_iter().map(shipped).collect();
-    for loaded in &all {
-        assert!(loaded.warnings.is_empty(), "{}", loaded.warnings);
-    }
-    let problems = together(&all);
+    let (all, problems) = load_folder(&Loader::shipped());
     assert!(problems.is_empty(), "{problems}");
+    let mut names: Vec<&str> = all.iter().map(|loaded| loaded.environment.name.as_str()).collect();
+    names.sort();
+    assert_eq!(names, ["acme", "dev", "production", "staging"], "base has no name and is none");
+}
+
+#[test]
+fn capacity_units_are_what_the_comments_say() {
+    for (rule_set, said, units) in [("baseline", "987 of the 1,500", 987), ("api", "1,261", 1261)] {
+        let text = infra_model::shipped::file(&format!("policies/waf/{rule_set}.toml")).unwrap().1;
+        assert!(text.contains(said), "{rule_set}.toml");
+        let mut loaded = shipped("staging");
+        let waf = loaded.environment.waf.as_mut().unwrap();
+        if rule_set == "baseline" {
+            loaded.rule_sets.0.truncate(1);
+        }
+        let wanted = loaded.rule_sets.wanted(waf, &loaded.origins);
+        assert_eq!(infra_model::waf::capacity::sum(&wanted), units, "{rule_set}");
+    }
 }
 
 #[test]

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use crate::environment::fargate::{self, Refusal};
 use crate::environment::names::{BALANCER_NAME_MAX, Names, ROLE_NAME_MAX};
 use crate::environment::near::nearest;
+use crate::environment::placeholder::{self, Needs, PLACEHOLDERS};
 use crate::environment::problem::Problem;
 use crate::environment::types::{Effect, Environment, Owner, Service};
 
@@ -28,6 +29,7 @@ pub(super) fn check(environment: &Environment, report: &mut Report<'_>) {
         timing(service, &path, report);
         used(environment, service, &path, report);
         variables(environment, service, &path, report);
+        asked(environment, service, &path, report);
         rights(service, &path, report);
     }
 }
@@ -184,6 +186,7 @@ fn variables(environment: &Environment, service: &Service, path: &str, report: &
         .filter(|used| environment.secrets.contains_key(*used))
         .map(|secret| secret.to_uppercase().replace('-', "_"))
         .chain(["REDIS_PASSWORD".to_owned(), "POSTGRES_PASSWORD".to_owned()])
+        .chain(service.secrets.keys().cloned())
         .collect();
     for variable in service.variables.keys() {
         let path = format!("{path}.variables.{variable}");
@@ -195,8 +198,46 @@ fn variables(environment: &Environment, service: &Service, path: &str, report: &
                 "the variable {variable} looks like a secret, and variables can be read in the console"
             );
             let problem = Problem::warning("secret-in-variables", path, message);
-            report.add(problem.allowed("a table [secrets.<name>], and its name in `uses`"));
+            report.add(problem.hide_line().allowed("a table [secrets.<name>], and its name in `uses`"));
         }
+    }
+}
+
+/// What variables ask for, and the other names of secrets.
+fn asked(environment: &Environment, service: &Service, path: &str, report: &mut Report<'_>) {
+    let names: Vec<&str> = PLACEHOLDERS.iter().map(|(name, _)| *name).collect();
+    for (variable, text) in &service.variables {
+        let path = format!("{path}.variables.{variable}");
+        for name in placeholder::asked(text) {
+            let needs = PLACEHOLDERS.iter().find(|(known, _)| *known == name).map(|(_, needs)| *needs);
+            let (message, allowed) = match needs {
+                None => (format!("nothing is called \"${{{name}}}\""), names.join(", ")),
+                Some(Needs::Store(store)) if !service.uses.iter().any(|used| used == store) => (
+                    format!("\"${{{name}}}\" is asked for, but the service does not use it"),
+                    format!("\"{store}\" in `uses`"),
+                ),
+                Some(Needs::LoadBalancer) if environment.load_balancer.is_none() => (
+                    format!("\"${{{name}}}\" is asked for, but there is none"),
+                    "a table [load_balancer]".to_owned(),
+                ),
+                Some(_) => continue,
+            };
+            let near = nearest(name, names.iter().copied())
+                .filter(|_| needs.is_none())
+                .map(|near| format!("\"${{{near}}}\""));
+            report.add(Problem::error("undeclared", &path, message).allowed(allowed).near(near.as_deref()));
+        }
+    }
+    for (variable, held) in service.secrets.iter().filter(|(_, held)| !service.uses.contains(held)) {
+        let near = quoted(nearest(held, service.uses.iter().map(String::as_str)));
+        let problem = Problem::error(
+            "undeclared",
+            format!("{path}.secrets.{variable}"),
+            format!("\"{held}\" is not used"),
+        );
+        report.add(
+            problem.allowed(format!("one of `uses`: {}", service.uses.join(", "))).near(near.as_deref()),
+        );
     }
 }
 

@@ -89,7 +89,9 @@ pub struct Service {
     /// How a new version replaces the old.
     #[serde(default)]
     pub rollout: Rollout,
-    /// Environment variables. Never a secret: those come by `uses`.
+    /// Environment variables. Never a secret: those come by `uses`. A value may ask for `${environment}`, `${prefix}`
+    /// (`keyway-staging`), `${region}`, `${redis.host}`, `${redis.url}`, `${postgres.host}`, `${postgres.database}`,
+    /// `${postgres.user}` and `${load_balancer.url}`.
     #[serde(default)]
     #[schemars(extend("format-keys" = "variable"))]
     pub variables: BTreeMap<String, String>,
@@ -97,6 +99,11 @@ pub struct Service {
     /// groups, grants reading the secret and sets `REDIS_*`, `POSTGRES_*` and one variable for each secret.
     #[serde(default)]
     pub uses: Vec<String>,
+    /// Other names for variables that hold secrets: variable to what it holds, a secret's name or the store whose password it
+    /// is, such as `{ DB_PASS = "postgres" }`. It must be in `uses`.
+    #[serde(default)]
+    #[schemars(extend("format-keys" = "variable"))]
+    pub secrets: BTreeMap<String, String>,
     /// Routes of the load balancer to this service, by name.
     #[serde(default)]
     #[schemars(extend("format-keys" = "name"))]
@@ -153,6 +160,9 @@ pub struct Scaling {
     #[serde(default)]
     #[schemars(range(min = 1))]
     pub sockets_per_task: Option<u32>,
+    /// Value of the dimension `Service` of that metric. Left out: the service's name.
+    #[serde(default)]
+    pub metric_service: Option<String>,
     /// Seconds to wait after adding tasks.
     #[serde(default)]
     #[schemars(range(max = 3600))]
@@ -197,7 +207,7 @@ pub struct Health {
 }
 
 fn health_path() -> String {
-    "/health".to_owned()
+    "/health/ready".to_owned()
 }
 fn health_interval_s() -> u32 {
     10 // a dead task leaves after 20 s with `bad` = 2; AWS's 30 s would be a minute

@@ -235,17 +235,11 @@ pub enum Mode {
     Block,
 }
 
-/// Logging of the web ACL.
+/// Logging of the web ACL. The log holds the headers of requests, tokens included: keep it short, and let few read it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct WafLogging {
     /// How long the log group keeps requests.
     #[schemars(extend("format" = "retention"))]
     pub retention_days: u32,
-    /// Headers whose values are not logged.
-    #[serde(default)]
-    pub redact_headers: Vec<String>,
-    /// Keep only requests that were blocked or counted.
-    #[serde(default)]
-    pub only_matched: bool,
 }

@@ -319,7 +319,13 @@ fn push(groups: &mut BTreeMap<String, Group>, name: &str, direction: Direction, 
         Direction::Ingress => &mut group.ingress,
         Direction::Egress => &mut group.egress,
     };
-    rules.push((rule, path.to_owned()));
+    // AWS refuses a second rule that differs only in its description.
+    let same = |other: &Rule| {
+        Rule { description: None, ..other.clone() } == Rule { description: None, ..rule.clone() }
+    };
+    if !rules.iter().any(|(other, _)| same(other)) {
+        rules.push((rule, path.to_owned()));
+    }
 }
 
 fn to_cidr(port: u16, cidr: &str, why: &str) -> Rule {

@@ -3,8 +3,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use infra_model::blueprint::blueprint;
+use infra_model::environment::{Environment, Loader, Mode};
 use infra_model::graph::Graph;
 use infra_model::kinds::KindId;
+use infra_model::waf::promotions;
 
 use crate::environment::{SHIPPED, shipped};
 use crate::golden;
@@ -105,4 +107,87 @@ fn renames_are_entered_where_the_new_address_is() {
     let graph = blueprint(&loaded).unwrap();
     let app = &graph.resources[&"compute/service/app".parse().unwrap()];
     assert_eq!(app.moved_from.iter().map(ToString::to_string).collect::<Vec<_>>(), ["compute/service/web"]);
+}
+
+/// An environment that builds on a shipped one.
+fn over(base: &str, overlay: &str) -> Graph {
+    let text = format!("extends = \"{base}\"\n{overlay}");
+    let read = |path: &str| Ok((path == "mine/x.toml").then(|| text.clone()));
+    let loader = Loader { environments: "mine".into(), read: &read, ..Loader::shipped() };
+    let loaded = Environment::load("x", &loader).unwrap_or_else(|problems| panic!("{overlay}\n{problems}"));
+    blueprint(&loaded).unwrap_or_else(|problems| panic!("{problems}"))
+}
+
+#[test]
+fn whatever_is_chosen_the_graph_holds_together() {
+    let zones = [
+        "[\"eu-central-1a\", \"eu-central-1b\"]",
+        "[\"eu-central-1c\", \"eu-central-1a\", \"eu-central-1b\"]",
+    ];
+    let choices = [
+        "",
+        "remove = [\"redis\", \"services.gateway\", \"load_balancer.routes.trial\"]\nservices.app.uses = [\"postgres\"]",
+        "remove = [\"waf\"]",
+        "remove = [\"load_balancer.redirect_http\"]",
+        "load_balancer.redirect_http = false",
+        "load_balancer.scheme = \"internal\"",
+        "load_balancer.access = [\"198.51.100.0/24\", \"198.51.100.0/24\"]",
+        "remove = [\"network.flow_logs\", \"network.interface_endpoints\"]",
+        "redis.auth = false\nredis.tls = false",
+        "redis.parameters = {}",
+        "services.app.execute_command = true\nservices.app.capacity.spot_percent = 100",
+        "security.outbound = \"all\"",
+        "repositories.extra = {}",
+    ];
+    for nat in ["none", "single", "per_zone", "regional"] {
+        for zones in zones {
+            for choice in
+                choices.iter().filter(|choice| !(nat == "none" && choice.contains("interface_endpoints")))
+            {
+                let overlay = format!("{choice}\nnetwork.nat = \"{nat}\"\nnetwork.zones = {zones}\n");
+                assert_eq!(over("staging", &overlay).check(), [], "{overlay}");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_third_zone_and_more_gateways_add_and_move_nothing() {
+    let two =
+        over("staging", "network.nat = \"single\"\nnetwork.zones = [\"eu-central-1a\", \"eu-central-1c\"]\n");
+    let three = over("staging", "");
+    for (address, wanted) in &two.resources {
+        let later = three.resources.get(address).unwrap_or_else(|| panic!("{address} is gone"));
+        for field in wanted
+            .kind
+            .spec()
+            .fields
+            .iter()
+            .filter(|field| matches!(field.change, infra_model::kinds::Change::Fixed))
+        {
+            assert_eq!(
+                wanted.fields.get(field.name),
+                later.fields.get(field.name),
+                "{address}.{}",
+                field.name
+            );
+        }
+    }
+}
+
+#[test]
+fn a_promotion_in_the_environment_is_a_promotion_of_the_rule() {
+    let mut loaded = shipped("staging");
+    let rules = |graph: &Graph| {
+        graph.resources[&"firewall/web_acl".parse().unwrap()].fields["rules"].as_array().unwrap().clone()
+    };
+    let after = rules(&blueprint(&loaded).unwrap());
+    loaded.environment.waf.as_mut().unwrap().modes =
+        BTreeMap::from([("sql-injection".to_owned(), Mode::Block)]);
+    let before = rules(&blueprint(&loaded).unwrap());
+    let found: Vec<String> = promotions(&before, &after)
+        .iter()
+        .map(|one| format!("{}: {} -> {}", one.rule, one.before, one.after))
+        .collect();
+    assert_eq!(found, ["common-rules: count -> group", "sql-injection: group -> count"]);
 }

@@ -1,6 +1,10 @@
 //! Reading a whole environment: every kind lists itself in bulk and at the same time, and reads that several kinds
 //! need are made once. What is denied is noted as incomplete, never taken for absence.
 
+pub(crate) mod balancers;
+mod tagged;
+pub(crate) mod zones;
+
 use std::collections::BTreeMap;
 
 use futures::future::join_all;
@@ -9,6 +13,7 @@ use infra_model::kinds::KindId;
 use infra_model::snapshot::{Observed, Snapshot, Unmanaged};
 use tokio::sync::OnceCell;
 
+use super::tag::Tags;
 use super::{Aws, kinds};
 use crate::account::{CallError, Class};
 
@@ -17,12 +22,25 @@ pub struct Discovery<'a> {
     pub(crate) aws: &'a Aws,
     pub(crate) scope: &'a Scope,
     pub(crate) vpcs: OnceCell<Vec<aws_sdk_ec2::types::Vpc>>,
+    tagged: OnceCell<tagged::Tagged>,
+    load_balancers: OnceCell<Vec<(aws_sdk_elasticloadbalancingv2::types::LoadBalancer, Tags)>>,
+    listeners: OnceCell<Vec<(aws_sdk_elasticloadbalancingv2::types::Listener, Tags)>>,
+    zones: OnceCell<Vec<zones::OwnedZone>>,
     unmanaged: std::sync::Mutex<Vec<Unmanaged>>,
 }
 
 impl<'a> Discovery<'a> {
     fn new(aws: &'a Aws, scope: &'a Scope) -> Self {
-        Self { aws, scope, vpcs: OnceCell::new(), unmanaged: std::sync::Mutex::default() }
+        Self {
+            aws,
+            scope,
+            vpcs: OnceCell::new(),
+            tagged: OnceCell::new(),
+            load_balancers: OnceCell::new(),
+            listeners: OnceCell::new(),
+            zones: OnceCell::new(),
+            unmanaged: std::sync::Mutex::default(),
+        }
     }
 
     /// The ids of this environment's VPCs: one, none yet, or two after an accident.

@@ -8,8 +8,16 @@ use infra_model::snapshot::Observed;
 use super::{Aws, Discovery};
 use crate::account::{CallError, Class, Look, Made, Operation};
 
+pub(crate) mod certificate;
+pub(crate) mod dns_record;
+pub(crate) mod dns_zone;
+pub(crate) mod ip_set;
+pub(crate) mod listener;
+pub(crate) mod load_balancer;
 pub(crate) mod subnet;
+pub(crate) mod target_group;
 pub(crate) mod vpc;
+pub(crate) mod web_acl;
 
 /// One kind against AWS.
 #[async_trait]
@@ -51,7 +59,18 @@ pub(crate) trait AwsKind: Sync {
 }
 
 /// The registry: one line a kind.
-static KINDS: &[&dyn AwsKind] = &[&vpc::Vpc, &subnet::Subnet];
+static KINDS: &[&dyn AwsKind] = &[
+    &vpc::Vpc,
+    &subnet::Subnet,
+    &dns_zone::DnsZone,
+    &certificate::Certificate,
+    &load_balancer::LoadBalancer,
+    &target_group::TargetGroup,
+    &listener::Listener,
+    &dns_record::DnsRecord,
+    &ip_set::IpSet,
+    &web_acl::WebAcl,
+];
 
 pub(crate) fn of(id: KindId) -> &'static dyn AwsKind {
     KINDS

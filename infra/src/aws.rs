@@ -5,8 +5,10 @@ mod call;
 mod connect;
 mod discovery;
 mod error;
+mod interfaces;
 pub mod kinds;
 mod lease_store;
+mod listing;
 mod tag;
 
 use async_trait::async_trait;

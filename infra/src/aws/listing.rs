@@ -83,7 +83,8 @@ mod tests {
         });
         assert_eq!(numbers.await.unwrap(), [1, 2, 3]);
 
-        let endless = pages("ec2", "DescribeSubnets", |_| async { Ok((Some(vec![1]), Some("x".to_owned()))) });
+        let endless =
+            pages("ec2", "DescribeSubnets", |_| async { Ok((Some(vec![1]), Some("x".to_owned()))) });
         assert_eq!(endless.await.unwrap_err().class, Class::Fatal);
     }
 }

@@ -8,8 +8,15 @@ use infra_model::snapshot::Observed;
 use super::{Aws, Discovery};
 use crate::account::{CallError, Class, Look, Made, Operation};
 
+pub(crate) mod elastic_ip;
+pub(crate) mod flow_log;
+pub(crate) mod internet_gateway;
+pub(crate) mod nat_gateway;
+pub(crate) mod route_table;
+pub(crate) mod security_group;
 pub(crate) mod subnet;
 pub(crate) mod vpc;
+pub(crate) mod vpc_endpoint;
 
 /// One kind against AWS.
 #[async_trait]
@@ -51,7 +58,17 @@ pub(crate) trait AwsKind: Sync {
 }
 
 /// The registry: one line a kind.
-static KINDS: &[&dyn AwsKind] = &[&vpc::Vpc, &subnet::Subnet];
+static KINDS: &[&dyn AwsKind] = &[
+    &vpc::Vpc,
+    &internet_gateway::InternetGateway,
+    &subnet::Subnet,
+    &elastic_ip::ElasticIp,
+    &nat_gateway::NatGateway,
+    &route_table::RouteTable,
+    &security_group::SecurityGroup,
+    &vpc_endpoint::VpcEndpoint,
+    &flow_log::FlowLog,
+];
 
 pub(crate) fn of(id: KindId) -> &'static dyn AwsKind {
     KINDS
@@ -66,6 +83,15 @@ pub(crate) fn gone_is_done<T>(answer: Result<T, CallError>) -> Result<(), CallEr
     match answer {
         Ok(_) => Ok(()),
         Err(error) if error.class == Class::Gone => Ok(()),
+        Err(error) => Err(error),
+    }
+}
+
+/// A read of one object that is not there.
+pub(crate) fn gone_is_none<T>(answer: Result<T, CallError>) -> Result<Option<T>, CallError> {
+    match answer {
+        Ok(found) => Ok(Some(found)),
+        Err(error) if error.class == Class::Gone => Ok(None),
         Err(error) => Err(error),
     }
 }

@@ -51,8 +51,11 @@ impl AwsKind for NatGateway {
         let text = |r: Option<&str>| r.map(str::to_owned);
         let answer = aws
             .change("ec2", "CreateNatGateway", || {
-                let call =
-                    aws.ec2.create_nat_gateway().client_token(&operation.token).tag_specifications(tags.clone());
+                let call = aws
+                    .ec2
+                    .create_nat_gateway()
+                    .client_token(&operation.token)
+                    .tag_specifications(tags.clone());
                 // A zonal gateway is AWS's default; only a regional one is asked for by name.
                 if wanted.availability == REGIONAL {
                     call.availability_mode(AvailabilityMode::Regional)

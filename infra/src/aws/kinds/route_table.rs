@@ -320,16 +320,14 @@ fn observe(table: &aws_sdk_ec2::types::RouteTable) -> Observed {
         used_by.filter_map(|association| association.subnet_id()).map(Ref::physical).collect();
     subnets.sort();
     let vpc = Ref::physical(table.vpc_id().unwrap_or_default());
-    Observed::new(
-        table.route_table_id().unwrap_or_default(),
-        &kinds::RouteTable { vpc, routes, subnets },
-    )
-    .tags(tag::from_ec2(table.tags.clone()))
+    Observed::new(table.route_table_id().unwrap_or_default(), &kinds::RouteTable { vpc, routes, subnets })
+        .tags(tag::from_ec2(table.tags.clone()))
 }
 
 /// A route as a person wrote it; `None` for what AWS puts there. The target of a black hole is the id of what is gone.
 fn route(route: &aws_sdk_ec2::types::Route) -> Option<Route> {
-    if route.origin() == Some(&RouteOrigin::EnableVgwRoutePropagation) || route.gateway_id() == Some("local") {
+    if route.origin() == Some(&RouteOrigin::EnableVgwRoutePropagation) || route.gateway_id() == Some("local")
+    {
         return None;
     }
     let target = route
@@ -381,9 +379,7 @@ mod tests {
             .route_table_id("rtb-1")
             .vpc_id("vpc-1")
             .routes(AwsRoute::builder().destination_cidr_block("10.0.0.0/16").gateway_id("local").build())
-            .routes(
-                AwsRoute::builder().destination_prefix_list_id("pl-1").gateway_id("vpce-1").build(),
-            )
+            .routes(AwsRoute::builder().destination_prefix_list_id("pl-1").gateway_id("vpce-1").build())
             .routes(
                 AwsRoute::builder()
                     .destination_cidr_block("192.168.0.0/16")

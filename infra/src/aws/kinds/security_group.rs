@@ -53,8 +53,7 @@ impl AwsKind for SecurityGroup {
             })
             .await?;
         let id = answer.group_id.ok_or_else(|| missing("ec2", "CreateSecurityGroup", "group id"))?;
-        let attributes =
-            answer.security_group_arn.map(|arn| ("arn".to_owned(), arn)).into_iter().collect();
+        let attributes = answer.security_group_arn.map(|arn| ("arn".to_owned(), arn)).into_iter().collect();
         Ok(Made { id, attributes })
     }
 

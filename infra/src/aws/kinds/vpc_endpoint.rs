@@ -221,7 +221,8 @@ mod tests {
 
     #[test]
     fn lists_differ_only_where_they_are_wanted() {
-        let refs = |ids: &[&str]| ids.iter().map(|id| Ref::<kinds::Subnet>::physical(*id)).collect::<Vec<_>>();
+        let refs =
+            |ids: &[&str]| ids.iter().map(|id| Ref::<kinds::Subnet>::physical(*id)).collect::<Vec<_>>();
         let (now, then) = (refs(&["a", "b"]), refs(&["c", "b"]));
         let changed = difference(Some(&now), Some(&then));
         assert_eq!(changed.add.unwrap(), ["c"]);
@@ -237,7 +238,8 @@ mod tests {
             .vpc_id("vpc-1")
             .service_name("com.amazonaws.eu-central-1.s3")
             .private_dns_enabled(false);
-        let gateway = base.clone().vpc_endpoint_type(VpcEndpointType::Gateway).route_table_ids("rtb-1").build();
+        let gateway =
+            base.clone().vpc_endpoint_type(VpcEndpointType::Gateway).route_table_ids("rtb-1").build();
         let seen = observe(&gateway);
         assert_eq!(seen.fields["route_tables"], serde_json::json!(["rtb-1"]));
         assert!(!seen.fields.contains_key("private_dns") && !seen.fields.contains_key("subnets"));

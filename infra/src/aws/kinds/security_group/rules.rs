@@ -120,7 +120,8 @@ pub(super) fn read(permissions: &[IpPermission], owner: &str) -> Vec<Rule> {
         }
         for pair in permission.user_id_group_pairs() {
             let id = pair.group_id().unwrap_or_default();
-            let foreign = pair.user_id().filter(|user| !owner.is_empty() && !user.is_empty() && *user != owner);
+            let foreign =
+                pair.user_id().filter(|user| !owner.is_empty() && !user.is_empty() && *user != owner);
             let group = foreign.map_or_else(|| id.to_owned(), |user| format!("{user}/{id}"));
             rules.push(Rule { group: Some(Ref::physical(group)), ..described(pair.description()) });
         }

@@ -2,6 +2,7 @@
 //! calls and how AWS's errors are understood; what to change it is told, and it decides nothing.
 
 mod call;
+mod compare;
 mod connect;
 mod discovery;
 mod error;

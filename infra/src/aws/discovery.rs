@@ -20,6 +20,7 @@ pub struct Discovery<'a> {
     pub(crate) scope: &'a Scope,
     pub(crate) vpcs: OnceCell<Vec<aws_sdk_ec2::types::Vpc>>,
     tagged: OnceCell<tagged::Tagged>,
+    cache_subnet_groups: OnceCell<Vec<aws_sdk_elasticache::types::CacheSubnetGroup>>,
     unmanaged: std::sync::Mutex<Vec<Unmanaged>>,
 }
 
@@ -30,6 +31,7 @@ impl<'a> Discovery<'a> {
             scope,
             vpcs: OnceCell::new(),
             tagged: OnceCell::new(),
+            cache_subnet_groups: OnceCell::new(),
             unmanaged: std::sync::Mutex::default(),
         }
     }
@@ -41,6 +43,14 @@ impl<'a> Discovery<'a> {
 
     pub(crate) async fn vpcs(&self) -> Result<&[aws_sdk_ec2::types::Vpc], CallError> {
         self.vpcs.get_or_try_init(|| kinds::vpc::list(self)).await.map(Vec::as_slice)
+    }
+
+    /// All cache subnet groups of the account, whoever owns them.
+    pub(crate) async fn cache_subnet_groups(
+        &self,
+    ) -> Result<&[aws_sdk_elasticache::types::CacheSubnetGroup], CallError> {
+        let list = || kinds::cache_subnet_group::list(self.aws);
+        self.cache_subnet_groups.get_or_try_init(list).await.map(Vec::as_slice)
     }
 
     /// EC2's filters for objects of this environment.

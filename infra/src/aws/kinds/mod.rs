@@ -8,6 +8,11 @@ use infra_model::snapshot::Observed;
 use super::{Aws, Discovery};
 use crate::account::{CallError, Class, Look, Made, Operation};
 
+pub(crate) mod cache_parameter_group;
+pub(crate) mod cache_subnet_group;
+pub(crate) mod database;
+pub(crate) mod db_parameter_group;
+pub(crate) mod db_subnet_group;
 pub(crate) mod elastic_ip;
 pub(crate) mod flow_log;
 pub(crate) mod internet_gateway;
@@ -68,6 +73,11 @@ static KINDS: &[&dyn AwsKind] = &[
     &security_group::SecurityGroup,
     &vpc_endpoint::VpcEndpoint,
     &flow_log::FlowLog,
+    &cache_subnet_group::CacheSubnetGroup,
+    &cache_parameter_group::CacheParameterGroup,
+    &db_subnet_group::DbSubnetGroup,
+    &db_parameter_group::DbParameterGroup,
+    &database::Database,
 ];
 
 pub(crate) fn of(id: KindId) -> &'static dyn AwsKind {

@@ -9,6 +9,7 @@ use infra_model::kinds;
 use infra_model::snapshot::State;
 
 use super::*;
+use crate::aws::compare::sorted;
 use crate::aws::error::unsuccessful;
 use crate::aws::listing::{display_name, pages};
 use crate::aws::tag;
@@ -173,12 +174,6 @@ fn ids<K>(refs: Option<&[Ref<K>]>) -> Option<Vec<String>> {
 
 fn is_deleted(endpoint: &aws_sdk_ec2::types::VpcEndpoint) -> bool {
     endpoint.state() == Some(&AwsState::Deleted)
-}
-
-fn sorted<K>(ids: impl Iterator<Item = String>) -> Vec<Ref<K>> {
-    let mut refs: Vec<_> = ids.map(Ref::physical).collect();
-    refs.sort();
-    refs
 }
 
 fn typed(endpoint: &aws_sdk_ec2::types::VpcEndpoint) -> kinds::VpcEndpoint {

@@ -8,6 +8,7 @@ use infra_model::snapshot::Observed;
 use super::{Aws, Discovery};
 use crate::account::{CallError, Class, Look, Made, Operation};
 
+pub(crate) mod cache;
 pub(crate) mod cache_parameter_group;
 pub(crate) mod cache_subnet_group;
 pub(crate) mod database;
@@ -75,6 +76,7 @@ static KINDS: &[&dyn AwsKind] = &[
     &flow_log::FlowLog,
     &cache_subnet_group::CacheSubnetGroup,
     &cache_parameter_group::CacheParameterGroup,
+    &cache::Cache,
     &db_subnet_group::DbSubnetGroup,
     &db_parameter_group::DbParameterGroup,
     &database::Database,

@@ -20,6 +20,7 @@ pub struct Discovery<'a> {
     pub(crate) scope: &'a Scope,
     pub(crate) vpcs: OnceCell<Vec<aws_sdk_ec2::types::Vpc>>,
     tagged: OnceCell<tagged::Tagged>,
+    nat_gateways: OnceCell<Vec<aws_sdk_ec2::types::NatGateway>>,
     cache_subnet_groups: OnceCell<Vec<aws_sdk_elasticache::types::CacheSubnetGroup>>,
     unmanaged: std::sync::Mutex<Vec<Unmanaged>>,
 }
@@ -31,6 +32,7 @@ impl<'a> Discovery<'a> {
             scope,
             vpcs: OnceCell::new(),
             tagged: OnceCell::new(),
+            nat_gateways: OnceCell::new(),
             cache_subnet_groups: OnceCell::new(),
             unmanaged: std::sync::Mutex::default(),
         }
@@ -43,6 +45,11 @@ impl<'a> Discovery<'a> {
 
     pub(crate) async fn vpcs(&self) -> Result<&[aws_sdk_ec2::types::Vpc], CallError> {
         self.vpcs.get_or_try_init(|| kinds::vpc::list(self)).await.map(Vec::as_slice)
+    }
+
+    /// The NAT gateways in our VPCs that are not gone, whoever owns them.
+    pub(crate) async fn nat_gateways(&self) -> Result<&[aws_sdk_ec2::types::NatGateway], CallError> {
+        self.nat_gateways.get_or_try_init(|| kinds::nat_gateway::list(self)).await.map(Vec::as_slice)
     }
 
     /// All cache subnet groups of the account, whoever owns them.

@@ -1,6 +1,8 @@
 //! Network interfaces: what keeps a group, a subnet or a VPC from going, and which of them in our VPC nobody accounts
 //! for. No kind of ours makes one directly, so none is ever changed or deleted here.
 
+use std::collections::BTreeSet;
+
 use aws_sdk_ec2::types::{NetworkInterface, NetworkInterfaceType as Type};
 
 use super::listing::{self, filter, pages};
@@ -85,7 +87,17 @@ pub(crate) async fn note_strangers(discovery: &Discovery<'_>) -> Result<(), Call
     if vpcs.is_empty() {
         return Ok(());
     }
-    for interface in list(discovery.aws, "vpc-id", vpcs).await? {
+    let (interfaces, gateways) =
+        futures::try_join!(list(discovery.aws, "vpc-id", vpcs), discovery.nat_gateways())?;
+    let of_gateways: BTreeSet<&str> = gateways
+        .iter()
+        .flat_map(|gateway| gateway.nat_gateway_addresses())
+        .filter_map(|address| address.network_interface_id())
+        .collect();
+    for interface in interfaces {
+        if of_gateways.contains(interface.network_interface_id().unwrap_or_default()) {
+            continue;
+        }
         let tags = tag::from_ec2(interface.tag_set.clone());
         if discovery.owns(&tags) || is_accounted_for(&interface) {
             continue;

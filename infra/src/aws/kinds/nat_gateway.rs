@@ -20,20 +20,8 @@ impl AwsKind for NatGateway {
     }
 
     async fn discover(&self, discovery: &Discovery<'_>) -> Result<Vec<Observed>, CallError> {
-        let aws = discovery.aws;
-        let filters = &discovery.ec2_within("vpc-id").await?;
-        let all = pages("ec2", "DescribeNatGateways", |next| async move {
-            let page = aws
-                .read("ec2", "DescribeNatGateways", || {
-                    let call = aws.ec2.describe_nat_gateways().set_filter(Some(filters.clone()));
-                    call.set_next_token(next.clone()).send()
-                })
-                .await?;
-            Ok((page.nat_gateways, page.next_token))
-        })
-        .await?;
         let mut found = Vec::new();
-        for gateway in all.iter().filter(|gateway| !is_deleted(gateway)) {
+        for gateway in discovery.nat_gateways().await? {
             let object = observe(gateway);
             if discovery.owns(&object.tags) {
                 found.push(object);
@@ -98,6 +86,26 @@ impl AwsKind for NatGateway {
         let gateways = gone_is_none(answer)?.and_then(|answer| answer.nat_gateways).unwrap_or_default();
         Ok(gateways.iter().find(|gateway| !is_deleted(gateway)).map(observe))
     }
+}
+
+/// The gateways in our VPCs. Their network interfaces are known by them, too.
+pub(crate) async fn list(
+    discovery: &Discovery<'_>,
+) -> Result<Vec<aws_sdk_ec2::types::NatGateway>, CallError> {
+    let aws = discovery.aws;
+    let filters = &discovery.ec2_within("vpc-id").await?;
+    let mut all = pages("ec2", "DescribeNatGateways", |next| async move {
+        let page = aws
+            .read("ec2", "DescribeNatGateways", || {
+                let call = aws.ec2.describe_nat_gateways().set_filter(Some(filters.clone()));
+                call.set_next_token(next.clone()).send()
+            })
+            .await?;
+        Ok((page.nat_gateways, page.next_token))
+    })
+    .await?;
+    all.retain(|gateway| !is_deleted(gateway));
+    Ok(all)
 }
 
 fn is_deleted(gateway: &aws_sdk_ec2::types::NatGateway) -> bool {

@@ -179,15 +179,14 @@ fn is_deleted(endpoint: &aws_sdk_ec2::types::VpcEndpoint) -> bool {
 fn typed(endpoint: &aws_sdk_ec2::types::VpcEndpoint) -> kinds::VpcEndpoint {
     let endpoint_type = endpoint.vpc_endpoint_type().unwrap_or(&VpcEndpointType::Gateway);
     let gateway = *endpoint_type == VpcEndpointType::Gateway;
-    let of = |ids: &[String]| ids.to_vec().into_iter();
     let groups = endpoint.groups().iter().filter_map(|group| group.group_id.clone());
     kinds::VpcEndpoint {
         vpc: Ref::physical(endpoint.vpc_id().unwrap_or_default()),
         service: endpoint.service_name().unwrap_or_default().to_owned(),
         endpoint_type: endpoint_type.as_str().to_owned(),
         private_dns: endpoint.private_dns_enabled().filter(|_| !gateway),
-        route_tables: gateway.then(|| sorted(of(endpoint.route_table_ids()))),
-        subnets: (!gateway).then(|| sorted(of(endpoint.subnet_ids()))),
+        route_tables: gateway.then(|| sorted(endpoint.route_table_ids().iter().cloned())),
+        subnets: (!gateway).then(|| sorted(endpoint.subnet_ids().iter().cloned())),
         security_groups: (!gateway).then(|| sorted(groups)),
     }
 }

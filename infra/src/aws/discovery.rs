@@ -1,6 +1,8 @@
 //! Reading a whole environment: every kind lists itself in bulk and at the same time, and reads that several kinds
 //! need are made once. What is denied is noted as incomplete, never taken for absence.
 
+mod tagged;
+
 use std::collections::BTreeMap;
 
 use futures::future::join_all;
@@ -17,12 +19,19 @@ pub struct Discovery<'a> {
     pub(crate) aws: &'a Aws,
     pub(crate) scope: &'a Scope,
     pub(crate) vpcs: OnceCell<Vec<aws_sdk_ec2::types::Vpc>>,
+    tagged: OnceCell<tagged::Tagged>,
     unmanaged: std::sync::Mutex<Vec<Unmanaged>>,
 }
 
 impl<'a> Discovery<'a> {
     fn new(aws: &'a Aws, scope: &'a Scope) -> Self {
-        Self { aws, scope, vpcs: OnceCell::new(), unmanaged: std::sync::Mutex::default() }
+        Self {
+            aws,
+            scope,
+            vpcs: OnceCell::new(),
+            tagged: OnceCell::new(),
+            unmanaged: std::sync::Mutex::default(),
+        }
     }
 
     /// The ids of this environment's VPCs: one, none yet, or two after an accident.

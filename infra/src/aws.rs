@@ -50,7 +50,10 @@ impl Aws {
             .get_or_try_init(async || {
                 let answer =
                     self.read("sts", "GetCallerIdentity", || self.sts.get_caller_identity().send()).await?;
-                Ok(Caller { account: answer.account.unwrap_or_default(), arn: answer.arn.unwrap_or_default() })
+                Ok(Caller {
+                    account: answer.account.unwrap_or_default(),
+                    arn: answer.arn.unwrap_or_default(),
+                })
             })
             .await
     }

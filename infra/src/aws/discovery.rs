@@ -19,6 +19,7 @@ pub struct Discovery<'a> {
     pub(crate) aws: &'a Aws,
     pub(crate) scope: &'a Scope,
     pub(crate) vpcs: OnceCell<Vec<aws_sdk_ec2::types::Vpc>>,
+    pub(super) clusters: OnceCell<Vec<aws_sdk_ecs::types::Cluster>>,
     tagged: OnceCell<tagged::Tagged>,
     unmanaged: std::sync::Mutex<Vec<Unmanaged>>,
 }
@@ -29,6 +30,7 @@ impl<'a> Discovery<'a> {
             aws,
             scope,
             vpcs: OnceCell::new(),
+            clusters: OnceCell::new(),
             tagged: OnceCell::new(),
             unmanaged: std::sync::Mutex::default(),
         }

@@ -169,7 +169,8 @@ mod tests {
     fn the_arn_is_the_group_and_not_its_streams() {
         let plain = "arn:aws:logs:eu-central-1:123456789012:log-group:keyway-staging/app";
         let old = Group::builder().log_group_name("keyway-staging/app").arn(format!("{plain}:*")).build();
-        let new = Group::builder().arn(format!("{plain}:*")).log_group_arn(plain).retention_in_days(30).build();
+        let new =
+            Group::builder().arn(format!("{plain}:*")).log_group_arn(plain).retention_in_days(30).build();
         assert_eq!((arn(&old), arn(&new)), (plain.to_owned(), plain.to_owned()));
         let observed = observe(&old, Tags::new());
         assert_eq!(observed.fields.get("retention_days"), None);

@@ -8,7 +8,15 @@ use infra_model::snapshot::Observed;
 use super::{Aws, Discovery};
 use crate::account::{CallError, Class, Look, Made, Operation};
 
+pub(crate) mod cluster;
+pub(crate) mod log_group;
+pub(crate) mod repository;
+pub(crate) mod role;
+pub(crate) mod scaling;
+pub(crate) mod secret;
+pub(crate) mod service;
 pub(crate) mod subnet;
+pub(crate) mod task_definition;
 pub(crate) mod vpc;
 
 /// One kind against AWS.
@@ -51,7 +59,18 @@ pub(crate) trait AwsKind: Sync {
 }
 
 /// The registry: one line a kind.
-static KINDS: &[&dyn AwsKind] = &[&vpc::Vpc, &subnet::Subnet];
+static KINDS: &[&dyn AwsKind] = &[
+    &log_group::LogGroup,
+    &role::Role,
+    &secret::Secret,
+    &repository::Repository,
+    &vpc::Vpc,
+    &subnet::Subnet,
+    &cluster::Cluster,
+    &task_definition::TaskDefinition,
+    &service::Service,
+    &scaling::Scaling,
+];
 
 pub(crate) fn of(id: KindId) -> &'static dyn AwsKind {
     KINDS

@@ -1,1 +1,8 @@
-//! The pure half of infra.
+//! The pure half of infra: an environment as typed data, the AWS kinds as data, and the decision what to change.
+//! No clock, no network, no files, no environment variables: all of them come in as values.
+
+pub mod address;
+pub mod graph;
+pub mod kinds;
+pub mod snapshot;
+pub mod value;

@@ -1,0 +1,213 @@
+//! What AWS's errors mean for us: one table from codes to [`Class`], for all services.
+
+use std::sync::Arc;
+
+use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
+use aws_smithy_runtime_api::client::result::SdkError;
+use aws_smithy_types::error::metadata::ProvideErrorMetadata;
+
+use crate::account::{CallError, Class};
+
+pub(super) fn classify<E>(
+    service: &'static str,
+    action: &'static str,
+    error: SdkError<E, HttpResponse>,
+) -> CallError
+where
+    E: ProvideErrorMetadata + std::error::Error + Send + Sync + 'static,
+{
+    let (class, code, message) = match &error {
+        SdkError::ServiceError(answered) => {
+            let code = answered.err().code().unwrap_or_default().to_owned();
+            let message = answered.err().message().unwrap_or("no message").to_owned();
+            let class = class_of(&code, &message, answered.raw().status().as_u16());
+            (class, Some(code).filter(|code| !code.is_empty()), message)
+        }
+        SdkError::DispatchFailure(failure) => {
+            let text = chain(&error);
+            let class = if text.contains("credential") || text.contains("identity") {
+                Class::Credentials
+            } else if failure.is_io() && !refused(&text) || failure.is_timeout() && !text.contains("connect")
+            {
+                Class::Lost
+            } else {
+                Class::Unreachable
+            };
+            (class, None, text)
+        }
+        SdkError::ConstructionFailure(_) => (construction(&chain(&error)), None, chain(&error)),
+        // The request left and no whole answer came back.
+        SdkError::TimeoutError(_) | SdkError::ResponseError(_) => (Class::Lost, None, chain(&error)),
+        _ => (Class::Fatal, None, chain(&error)),
+    };
+    CallError { service, action, class, code, message, source: Some(Arc::new(error)) }
+}
+
+/// The SDK loads credentials while it builds the request.
+fn construction(text: &str) -> Class {
+    if text.contains("credential") || text.contains("identity") { Class::Credentials } else { Class::Fatal }
+}
+
+fn refused(text: &str) -> bool {
+    ["tcp connect", "Connection refused", "dns error", "failed to lookup", "No route to host"]
+        .iter()
+        .any(|sign| text.contains(sign))
+}
+
+/// An error with its causes, on one line, without repeating itself.
+fn chain(error: &(dyn std::error::Error + 'static)) -> String {
+    let mut parts: Vec<String> = Vec::new();
+    let mut at = Some(error);
+    while let Some(error) = at {
+        let text = error.to_string();
+        if !parts.iter().any(|part| part.contains(&text)) {
+            parts.push(text);
+        }
+        at = error.source();
+    }
+    parts.join(": ")
+}
+
+fn class_of(code: &str, message: &str, status: u16) -> Class {
+    let is = |codes: &[&str]| codes.contains(&code);
+    let ends = |ends: &[&str]| ends.iter().any(|end| code.ends_with(end));
+    if is(&[
+        "Throttling",
+        "ThrottlingException",
+        "ThrottledException",
+        "RequestLimitExceeded",
+        "RequestThrottled",
+        "RequestThrottledException",
+        "TooManyRequestsException",
+        "PriorRequestNotComplete",
+        "SlowDown",
+        "EC2ThrottledException",
+        "LimitExceededException.Throttled",
+    ]) || message.starts_with("Rate exceeded")
+    {
+        Class::Throttled
+    } else if is(&[
+        "ExpiredToken",
+        "ExpiredTokenException",
+        "RequestExpired",
+        "InvalidClientTokenId",
+        "UnrecognizedClientException",
+        "AuthFailure",
+        "SignatureDoesNotMatch",
+        "InvalidSignatureException",
+        "MissingAuthenticationToken",
+        "IncompleteSignature",
+        "OptInRequired",
+    ]) {
+        Class::Credentials
+    } else if is(&[
+        "UnauthorizedOperation",
+        "AccessDenied",
+        "AccessDeniedException",
+        "UnauthorizedAccess",
+        "NotAuthorized",
+        "AuthorizationError",
+        "Client.UnauthorizedOperation",
+    ]) {
+        Class::Denied
+    } else if is(&[
+        "DependencyViolation",
+        "InvalidIPAddress.InUse",
+        "WAFAssociatedItemException",
+        "WAFOptimisticLockException",
+        "ResourceInUse",
+        "ResourceInUseException",
+        "ResourceInUseFault",
+        "DeleteConflict",
+        "OperationNotPermitted.InUse",
+        "ClusterContainsServicesException",
+        "ClusterContainsTasksException",
+        "UpdateInProgressException",
+        "InvalidReplicationGroupState",
+        "InvalidCacheClusterState",
+        "InvalidDBInstanceState",
+        "InvalidDBSubnetGroupStateFault",
+        "InvalidDBParameterGroupState",
+        "CacheSubnetGroupInUse",
+        "InvalidCacheParameterGroupState",
+        "ConcurrentModification",
+        "ConcurrentUpdateException",
+        "OperationAbortedException",
+        "IncorrectState",
+        "RequestInProgressException",
+    ]) {
+        Class::InUse
+    } else if is(&["WAFUnavailableEntityException", "InvalidParameterValue.NotYet"]) || not_yet(code, message)
+    {
+        Class::NotYet
+    } else if ends(&[".Duplicate", "AlreadyExists", "AlreadyExistsException", "AlreadyExistsFault"])
+        || is(&[
+            "EntityAlreadyExists",
+            "DuplicateLoadBalancerName",
+            "DuplicateTargetGroupName",
+            "DuplicateListener",
+            "ResourceExistsException",
+            "WAFDuplicateItemException",
+            "RepositoryAlreadyExistsException",
+            "ResourceAlreadyExistsException",
+            "ParameterAlreadyExists",
+            "HostedZoneAlreadyExists",
+            "DBInstanceAlreadyExists",
+            "FlowLogAlreadyExists",
+            "RouteAlreadyExists",
+            "Resource.AlreadyAssociated",
+        ])
+    {
+        Class::Exists
+    } else if ends(&[
+        ".NotFound",
+        "NotFoundException",
+        "NotFoundFault",
+        "NotFound",
+        "NoSuchEntity",
+        "NoSuchHostedZone",
+    ]) || is(&[
+        "ResourceNotFoundException",
+        "WAFNonexistentItemException",
+        "NatGatewayNotFound",
+        "ParameterNotFound",
+    ]) {
+        Class::Gone
+    } else if status >= 500 || is(&["InternalError", "InternalFailure", "ServiceUnavailable", "Unavailable"])
+    {
+        Class::Service
+    } else {
+        Class::Fatal
+    }
+}
+
+/// Codes that are also AWS's way to say "what you just made has not arrived here yet".
+fn not_yet(code: &str, message: &str) -> bool {
+    match code {
+        // A role that IAM has made, but that the other service cannot assume yet.
+        "InvalidParameterException" | "InvalidParameterValue" | "ValidationError" | "ClientException" => {
+            message.contains("unable to assume") || message.contains("is not authorized to assume")
+        }
+        _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn codes_mean_what_the_caller_can_do() {
+        let check = |code, status, class| assert_eq!(class_of(code, "", status), class, "{code}");
+        check("RequestLimitExceeded", 503, Class::Throttled);
+        check("ThrottlingException", 400, Class::Throttled);
+        check("UnauthorizedOperation", 403, Class::Denied);
+        check("ExpiredTokenException", 400, Class::Credentials);
+        check("DependencyViolation", 400, Class::InUse);
+        check("InvalidVpcID.NotFound", 400, Class::Gone);
+        check("InvalidPermission.Duplicate", 400, Class::Exists);
+        check("WAFUnavailableEntityException", 400, Class::NotYet);
+        check("InternalError", 500, Class::Service);
+        check("InvalidParameterValue", 400, Class::Fatal);
+    }
+}

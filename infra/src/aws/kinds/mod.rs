@@ -1,0 +1,76 @@
+//! How each kind is read and written through its SDK: one file a kind, all of one shape. None of them decides
+//! anything; each says what is there, or does the one thing it is told.
+
+use async_trait::async_trait;
+use infra_model::kinds::KindId;
+use infra_model::snapshot::Observed;
+
+use super::{Aws, Discovery};
+use crate::account::{CallError, Class, Look, Made, Operation};
+
+pub(crate) mod subnet;
+pub(crate) mod vpc;
+
+/// One kind against AWS.
+#[async_trait]
+pub(crate) trait AwsKind: Sync {
+    fn id(&self) -> KindId;
+
+    /// All objects of this kind that carry the environment's tags (and, noted apart, strangers inside what is ours).
+    /// In bulk: the number of calls grows with pages, not with objects.
+    async fn discover(&self, discovery: &Discovery<'_>) -> Result<Vec<Observed>, CallError>;
+
+    /// Creates with tags in the same call.
+    async fn create(&self, aws: &Aws, operation: &Operation) -> Result<Made, CallError>;
+
+    /// Makes the fields of one group as wanted. Doing it twice is harmless.
+    async fn set(&self, aws: &Aws, operation: &Operation, group: &str) -> Result<(), CallError> {
+        let _ = aws;
+        let message = format!("a {} has no field group `{group}`", operation.kind);
+        Err(CallError::new("infra", "set", Class::Fatal, message))
+    }
+
+    /// Sets and removes tags.
+    async fn tag(&self, aws: &Aws, operation: &Operation, remove: &[String]) -> Result<(), CallError>;
+
+    /// Deletes. An object that is already gone is a success.
+    async fn delete(&self, aws: &Aws, operation: &Operation) -> Result<(), CallError>;
+
+    /// One look at an object on its way up or down; `None` when gone. Only kinds that settle, or go slowly, need it.
+    async fn look(&self, _aws: &Aws, _id: &str) -> Result<Option<Look>, CallError> {
+        Ok(Some(Look::ready()))
+    }
+
+    /// What still holds an object that cannot be deleted.
+    async fn blockers(&self, _aws: &Aws, _id: &str) -> Result<Option<String>, CallError> {
+        Ok(None)
+    }
+
+    /// One object by id, whoever owns it, for `adopt`. `None`: there is none.
+    async fn inspect(&self, aws: &Aws, id: &str) -> Result<Option<Observed>, CallError>;
+}
+
+/// The registry: one line a kind.
+static KINDS: &[&dyn AwsKind] = &[&vpc::Vpc, &subnet::Subnet];
+
+pub(crate) fn of(id: KindId) -> &'static dyn AwsKind {
+    KINDS
+        .iter()
+        .copied()
+        .find(|kind| kind.id() == id)
+        .expect("every kind of the model has an AWS file; a test holds it")
+}
+
+/// A deletion of what is already gone has succeeded.
+pub(crate) fn gone_is_done<T>(answer: Result<T, CallError>) -> Result<(), CallError> {
+    match answer {
+        Ok(_) => Ok(()),
+        Err(error) if error.class == Class::Gone => Ok(()),
+        Err(error) => Err(error),
+    }
+}
+
+/// The answer lacks what AWS promises to send.
+pub(crate) fn missing(service: &'static str, action: &'static str, what: &str) -> CallError {
+    CallError::new(service, action, Class::Lost, format!("the answer has no {what}"))
+}

@@ -1,0 +1,8 @@
+//! The programs of this repository as processes, against the emulator. One binary, one module per question.
+//!
+//! Needs Python; fetches the emulator into the cache when it is not there. Each test has an emulator of its own.
+
+mod drift;
+mod foreign;
+mod harness;
+mod lifecycle;

@@ -44,7 +44,13 @@ fn calls_are_counted_and_told_apart() {
     ground.caller.calls(&calls).unwrap();
     assert_eq!(ground.proxy.counts(), Counts { changing: 2, reading: 3 }, "{}", ground.proxy.summary());
     let names: Vec<String> = ground.proxy.log().iter().map(|logged| logged.call.to_string()).collect();
-    let wanted = ["ec2:CreateVpc", "ec2:DescribeVpcs", "ecs:CreateCluster", "route53:ListHostedZones", "iam:ListRoles"];
+    let wanted = [
+        "ec2:CreateVpc",
+        "ec2:DescribeVpcs",
+        "ecs:CreateCluster",
+        "route53:ListHostedZones",
+        "iam:ListRoles",
+    ];
     assert_eq!(names, wanted);
 }
 

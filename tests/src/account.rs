@@ -68,5 +68,8 @@ pub fn doubled(things: &[Thing]) -> Vec<String> {
             *seen.entry((&thing.kind, address)).or_default() += 1;
         }
     }
-    seen.iter().filter(|(_, count)| **count > 1).map(|((kind, address), n)| format!("{n} {kind} at {address}")).collect()
+    seen.iter()
+        .filter(|(_, count)| **count > 1)
+        .map(|((kind, address), n)| format!("{n} {kind} at {address}"))
+        .collect()
 }

@@ -16,12 +16,17 @@ pub fn refused(call: &Call, status: u16, code: &str, text: &str) -> Message {
     match call.protocol {
         Protocol::Ec2Query => {
             let error = format!("<Error><Code>{code}</Code><Message>{text}</Message></Error>");
-            let body = format!("<?xml version=\"1.0\"?><Response><Errors>{error}</Errors><RequestID>proxy</RequestID></Response>");
+            let body = format!(
+                "<?xml version=\"1.0\"?><Response><Errors>{error}</Errors><RequestID>proxy</RequestID></Response>"
+            );
             Message::answer(status, "text/xml;charset=UTF-8", body)
         }
         Protocol::Query | Protocol::RestXml => {
-            let error = format!("<Error><Type>Sender</Type><Code>{code}</Code><Message>{text}</Message></Error>");
-            let body = format!("<?xml version=\"1.0\"?><ErrorResponse>{error}<RequestId>proxy</RequestId></ErrorResponse>");
+            let error =
+                format!("<Error><Type>Sender</Type><Code>{code}</Code><Message>{text}</Message></Error>");
+            let body = format!(
+                "<?xml version=\"1.0\"?><ErrorResponse>{error}<RequestId>proxy</RequestId></ErrorResponse>"
+            );
             Message::answer(status, "text/xml", body)
         }
         Protocol::Json => {

@@ -32,7 +32,8 @@ impl fmt::Display for Call {
 }
 
 /// Actions that only look. Everything else changes something, or might.
-const READING: [&str; 9] = ["Describe", "List", "Get", "BatchGet", "Check", "Lookup", "Search", "Simulate", "Validate"];
+const READING: [&str; 9] =
+    ["Describe", "List", "Get", "BatchGet", "Check", "Lookup", "Search", "Simulate", "Validate"];
 
 impl Call {
     pub fn of(request: &Message) -> Self {
@@ -92,7 +93,8 @@ mod tests {
     fn request(first_line: &str, headers: &[(&str, &str)], body: &str) -> Message {
         let mut headers: Vec<_> = headers.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
         let signed = "AWS4-HMAC-SHA256 Credential=test/20260101/eu-central-1/SERVICE/aws4_request, SignedHeaders=host, Signature=0";
-        let service = headers.iter().find(|(k, _)| k == "service").map(|(_, v)| v.clone()).unwrap_or_default();
+        let service =
+            headers.iter().find(|(k, _)| k == "service").map(|(_, v)| v.clone()).unwrap_or_default();
         headers.push(("authorization".into(), signed.replace("SERVICE", &service)));
         Message { first_line: first_line.into(), headers, body: body.into() }
     }
@@ -105,13 +107,23 @@ mod tests {
 
     #[test]
     fn each_protocol_names_its_call() {
-        let form = request("POST / HTTP/1.1", &[("service", "ec2")], "Action=CreateVpc&Version=2016-11-15&CidrBlock=10");
+        let form = request(
+            "POST / HTTP/1.1",
+            &[("service", "ec2")],
+            "Action=CreateVpc&Version=2016-11-15&CidrBlock=10",
+        );
         check(&form, "ec2:CreateVpc", Protocol::Ec2Query, true);
-        let form = request("POST / HTTP/1.1", &[("service", "elasticloadbalancing")], "Version=1&Action=DescribeRules");
+        let form = request(
+            "POST / HTTP/1.1",
+            &[("service", "elasticloadbalancing")],
+            "Version=1&Action=DescribeRules",
+        );
         check(&form, "elasticloadbalancing:DescribeRules", Protocol::Query, false);
-        let headers = [("service", "ecs"), ("x-amz-target", "AmazonEC2ContainerServiceV20141113.UpdateService")];
+        let headers =
+            [("service", "ecs"), ("x-amz-target", "AmazonEC2ContainerServiceV20141113.UpdateService")];
         check(&request("POST / HTTP/1.1", &headers, "{}"), "ecs:UpdateService", Protocol::Json, true);
-        let zone = request("POST /2013-04-01/hostedzone/Z1/rrset/ HTTP/1.1", &[("service", "route53")], "<x/>");
+        let zone =
+            request("POST /2013-04-01/hostedzone/Z1/rrset/ HTTP/1.1", &[("service", "route53")], "<x/>");
         check(&zone, "route53:ChangeResourceRecordSets", Protocol::RestXml, true);
         let zones = request("GET /2013-04-01/hostedzone?maxitems=1 HTTP/1.1", &[("service", "route53")], "");
         check(&zones, "route53:ListHostedZones", Protocol::RestXml, false);

@@ -147,7 +147,10 @@ fn make<'a>(
         }
     }
     let complaint = complaint.join().unwrap_or_default();
-    ensure!(pip.wait()?.success(), "pip could not fetch the emulator (is the package index reachable?):\n{complaint}");
+    ensure!(
+        pip.wait()?.success(),
+        "pip could not fetch the emulator (is the package index reachable?):\n{complaint}"
+    );
     Ok(())
 }
 
@@ -161,7 +164,11 @@ fn system_python() -> Result<String> {
         if answer.status.success() && minor >= PYTHON_MINOR_MIN {
             return Ok(name.to_owned());
         }
-        let why = if answer.status.success() { format!("is 3.{minor}") } else { "lacks venv or ensurepip".to_owned() };
+        let why = if answer.status.success() {
+            format!("is 3.{minor}")
+        } else {
+            "lacks venv or ensurepip".to_owned()
+        };
         seen.push(format!("{name} {why}"));
     }
     let found = if seen.is_empty() { "none found".to_owned() } else { seen.join(", ") };

@@ -60,7 +60,9 @@ impl Faults {
         }
         let now = Some(numbers.changing);
         match &self.refuse_changing {
-            Some((at, status, code)) if Some(*at) == now => Verdict::Refuse { status: *status, code: code.clone() },
+            Some((at, status, code)) if Some(*at) == now => {
+                Verdict::Refuse { status: *status, code: code.clone() }
+            }
             _ if self.cut_before_changing == now => Verdict::CutBefore,
             _ if self.cut_after_changing == now => Verdict::CutAfter,
             _ if self.cut_after_each_action && numbers.first_of_action => Verdict::CutAfter,
@@ -73,9 +75,15 @@ impl Faults {
 fn denied_code(call: &Call) -> &'static str {
     match call.service.as_str() {
         "ec2" => "UnauthorizedOperation",
-        "ecs" | "ecr" | "ssm" | "wafv2" | "acm" | "logs" | "secretsmanager" | "application-autoscaling" | "tagging" => {
-            "AccessDeniedException"
-        }
+        "ecs"
+        | "ecr"
+        | "ssm"
+        | "wafv2"
+        | "acm"
+        | "logs"
+        | "secretsmanager"
+        | "application-autoscaling"
+        | "tagging" => "AccessDeniedException",
         _ => "AccessDenied",
     }
 }
@@ -103,7 +111,8 @@ mod tests {
 
     #[test]
     fn only_the_numbered_changing_call_is_spoiled() {
-        let faults = Faults { cut_after_changing: Some(2), kill_after_changing: Some(3), ..Faults::default() };
+        let faults =
+            Faults { cut_after_changing: Some(2), kill_after_changing: Some(3), ..Faults::default() };
         assert_eq!(faults.decide(&call("CreateVpc", true), at(1, 1)), Verdict::Pass);
         assert_eq!(faults.decide(&call("DescribeVpcs", false), at(2, 2)), Verdict::Pass);
         assert_eq!(faults.decide(&call("CreateVpc", true), at(3, 2)), Verdict::CutAfter);

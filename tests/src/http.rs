@@ -86,7 +86,9 @@ impl Message {
         let mut lines = lines.into_iter();
         let first_line = lines.next().expect("the loop ends with at least one line");
         let headers = lines
-            .filter_map(|line| line.split_once(':').map(|(key, value)| (key.to_owned(), value.trim().to_owned())))
+            .filter_map(|line| {
+                line.split_once(':').map(|(key, value)| (key.to_owned(), value.trim().to_owned()))
+            })
             .collect();
         Ok(Some(Self { first_line, headers, body: Vec::new() }))
     }
@@ -109,7 +111,8 @@ impl Message {
         loop {
             let mut line = String::new();
             stream.read_line(&mut line)?;
-            let size = usize::from_str_radix(line.trim().split(';').next().unwrap_or(""), 16).context("a chunk's size")?;
+            let size = usize::from_str_radix(line.trim().split(';').next().unwrap_or(""), 16)
+                .context("a chunk's size")?;
             if self.body.len() + size > BODY_BYTES_MAX {
                 bail!("an answer of more than {BODY_BYTES_MAX} bytes");
             }
@@ -150,7 +153,8 @@ pub fn exchange(address: &str, request: &Message) -> Result<Message> {
     stream.set_nodelay(true)?;
     stream.set_read_timeout(Some(Duration::from_secs(ANSWER_S_MAX)))?;
     request.write(&mut stream, &[("Connection", "close")])?;
-    Message::read_answer(&mut BufReader::new(stream)).with_context(|| format!("{} of {address}", request.first_line))
+    Message::read_answer(&mut BufReader::new(stream))
+        .with_context(|| format!("{} of {address}", request.first_line))
 }
 
 pub fn get(address: &str, path: &str) -> Result<Message> {

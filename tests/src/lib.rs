@@ -15,6 +15,7 @@ pub mod http;
 pub mod infra;
 pub mod place;
 pub mod proxy;
+pub mod scene;
 pub mod stack;
 
 pub use fault::Faults;

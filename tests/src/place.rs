@@ -14,7 +14,8 @@ pub fn repository() -> PathBuf {
 pub fn cache() -> Result<PathBuf> {
     let base = match std::env::var_os("XDG_CACHE_HOME").filter(|value| !value.is_empty()) {
         Some(base) => PathBuf::from(base),
-        None => PathBuf::from(std::env::var_os("HOME").context("neither XDG_CACHE_HOME nor HOME is set")?).join(".cache"),
+        None => PathBuf::from(std::env::var_os("HOME").context("neither XDG_CACHE_HOME nor HOME is set")?)
+            .join(".cache"),
     };
     Ok(base.join("keyway"))
 }
@@ -39,6 +40,8 @@ pub fn binary(name: &str) -> Result<PathBuf> {
     }
     match tried.iter().find(|path| path.is_file()) {
         Some(path) => Ok(path.clone()),
-        None => bail!("no binary `{name}` in {tried:?}: build it (cargo build --workspace --bin {name}) or set KEYWAY_BIN_DIR"),
+        None => bail!(
+            "no binary `{name}` in {tried:?}: build it (cargo build --workspace --bin {name}) or set KEYWAY_BIN_DIR"
+        ),
     }
 }

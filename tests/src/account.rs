@@ -50,6 +50,40 @@ fn thing(row: &Value) -> Thing {
     }
 }
 
+/// What a destroy leaves on purpose: the last state of a store.
+pub fn is_final_snapshot(thing: &Thing) -> bool {
+    matches!(thing.kind.as_str(), "db-snapshot" | "cache-snapshot")
+}
+
+/// What a thing is whatever id it was given: two runs that made the same account have the same of these.
+pub fn likeness(thing: &Thing) -> String {
+    let name = thing.field("name").as_str().map(str::to_owned);
+    let named_by_itself = matches!(
+        thing.kind.as_str(),
+        "role"
+            | "log-group"
+            | "repository"
+            | "secret"
+            | "database"
+            | "scalable-target"
+            | "scaling-policy"
+            | "parameter"
+    );
+    let called = match (thing.address(), name) {
+        (Some(address), _) => address.to_owned(),
+        (None, Some(name)) => name,
+        (None, None) if named_by_itself => thing.id.clone(),
+        (None, None) => String::new(),
+    };
+    format!("{} {called}", thing.kind)
+}
+
+pub fn likenesses(things: &[Thing]) -> Vec<String> {
+    let mut all: Vec<String> = things.iter().map(likeness).collect();
+    all.sort();
+    all
+}
+
 /// "3 subnet, 1 vpc": what a message about a whole account says first.
 pub fn by_kind(things: &[Thing]) -> String {
     let mut kinds: BTreeMap<&str, usize> = BTreeMap::new();

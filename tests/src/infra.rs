@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail};
 use serde_json::Value;
 
-use crate::place;
+use crate::{place, scene};
 
 /// Far above what the slowest run takes (an apply under 30 % throttling); a run that hangs must not hang the tests.
 const RUN_S_MAX: u64 = 300;
@@ -104,7 +104,8 @@ impl Infra {
     }
 
     pub fn destroy(&self, environment: &str) -> Result<Run> {
-        self.run(&["destroy", "--environment", environment, "--yes"])
+        let arguments = scene::destroy_arguments(environment);
+        self.run(&arguments.iter().map(String::as_str).collect::<Vec<_>>())
     }
 }
 

@@ -1,4 +1,4 @@
-//! Environments that tests and bench apply, beside the shipped ones: small overlays, written where the program runs.
+//! What tests, demo and bench do with the shipped environment, and the small overlays they apply beside it.
 
 use std::fmt::Write as _;
 use std::path::PathBuf;
@@ -11,19 +11,33 @@ use crate::Infra;
 pub const STAGING: &str = "staging";
 /// How much more a large environment has: the number that the bound of its plan was set for.
 pub const MORE_SERVICES: usize = 50;
+/// What holds data: a destroy takes it only when it is named, and leaves a snapshot.
+pub const STORES: [&str; 2] = ["data/postgres", "data/redis"];
 
-/// `staging` with so many further services, each with a route of its own.
+/// `staging` with so many further services; none has a route, as a worker has none.
 pub fn with_more_services(infra: &Infra, number: usize) -> Result<PathBuf> {
     let mut text = String::from("extends = \"staging\"\nname = \"staging\"\n");
     for n in 0..number {
         let _ = write!(
             text,
-            "\n[services.extra-{n:02}]\nimage = {{ repository = \"app\", tag = \"1\" }}\ncpu = 256\nmemory_mb = 512\nport = 8080\ncount = {{ min = 1, max = 2 }}\n"
+            r#"
+[services.extra-{n:02}]
+image = {{ owner = "ci", initial = "app-core:initial" }}
+command = ["work"]
+arch = "arm64"
+cpu = 256
+memory_mib = 512
+count = 1
+"#
         );
     }
     infra.file("staging-large.toml", &text)
 }
 
 pub fn destroy_arguments(environment: &str) -> Vec<String> {
-    ["destroy", "--environment", environment, "--yes"].map(str::to_owned).to_vec()
+    let mut arguments = ["destroy", "--environment", environment, "--yes"].map(str::to_owned).to_vec();
+    for store in STORES {
+        arguments.extend(["--allow-delete".to_owned(), store.to_owned()]);
+    }
+    arguments
 }

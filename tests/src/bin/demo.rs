@@ -14,10 +14,10 @@ use anyhow::{Context, Result, ensure};
 use e2e::account::{self, Thing};
 use e2e::emulator::{Emulator, Step};
 use e2e::infra::NOTHING_TO_DO;
-use e2e::{FaultProxy, Faults, place};
+use e2e::{FaultProxy, Faults, place, scene};
 use tokio::signal::unix::{SignalKind, signal};
 
-const ENVIRONMENT: &str = "staging";
+const ENVIRONMENT: &str = scene::STAGING;
 /// What a shell shows for a program that Ctrl-C ended.
 const INTERRUPTED: u8 = 130;
 const HELP: &str = "\
@@ -121,15 +121,13 @@ fn take_away(story: &Story, infra: &Program, emulator: &Emulator, before: &[Thin
         emulator.complaints()
     );
     let left = account::standing(emulator.address())?;
-    let left: Vec<Thing> = left.into_iter().filter(|thing| !before.contains(thing) && !kept(thing)).collect();
+    let left: Vec<Thing> = left
+        .into_iter()
+        .filter(|thing| !before.contains(thing) && !account::is_final_snapshot(thing))
+        .collect();
     ensure!(left.is_empty(), "destroy left {}", account::by_kind(&left));
     story.done("nothing is left but the stores' final snapshots");
     Ok(())
-}
-
-/// What a destroy leaves on purpose.
-fn kept(thing: &Thing) -> bool {
-    matches!(thing.kind.as_str(), "db-snapshot" | "cache-snapshot")
 }
 
 struct Program {
@@ -156,17 +154,6 @@ impl Program {
         println!("\n   $ infra {}\n", arguments.join(" "));
         std::io::stdout().flush()?;
         Ok(self.command(arguments).stdin(Stdio::null()).status().context("starting infra")?.code())
-    }
-
-    /// The data stores, which `destroy` protects unless each is named.
-    fn stores(&self) -> Result<Vec<String>> {
-        let output = self.command(&["graph", "--environment", ENVIRONMENT, "--format", "dot"]).output()?;
-        let text = String::from_utf8_lossy(&output.stdout).into_owned();
-        let stores = |word: &&str| word.starts_with("data/") && !word.contains("group");
-        let mut found: Vec<String> = text.split('"').filter(stores).map(str::to_owned).collect();
-        found.sort();
-        found.dedup();
-        Ok(found)
     }
 }
 

@@ -109,11 +109,7 @@ fn demo(once: bool, ending: &Ending) -> Result<()> {
 
 fn take_away(story: &Story, infra: &Program, emulator: &Emulator, before: &[Thing]) -> Result<()> {
     story.chapter("6. Take it away", "destroy, in the order that AWS allows");
-    let mut arguments =
-        vec!["destroy".to_owned(), "--environment".into(), ENVIRONMENT.into(), "--yes".into()];
-    for store in infra.stores()? {
-        arguments.extend(["--allow-delete".into(), store]);
-    }
+    let arguments = scene::destroy_arguments(ENVIRONMENT);
     let status = infra.run(&arguments.iter().map(String::as_str).collect::<Vec<_>>())?;
     ensure!(
         status == Some(NOTHING_TO_DO),

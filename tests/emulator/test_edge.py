@@ -137,6 +137,32 @@ class Names(Case):
         with self.refused("HostedZoneAlreadyExists"):
             zones.create_hosted_zone(Name=f"z{self.n}.example", CallerReference=f"ref-{self.n}")
 
+    def test_a_batch_is_one_change_and_an_asterisk_is_escaped(self):
+        zones, name = client("route53"), f"b{self.n}.example"
+        zone = zones.create_hosted_zone(Name=name, CallerReference=f"batch-{self.n}")["HostedZone"]["Id"]
+
+        def change(*changes):
+            batch = [{"Action": action, "ResourceRecordSet": record} for action, record in changes]
+            zones.change_resource_record_sets(HostedZoneId=zone, ChangeBatch={"Changes": batch})
+
+        def names():
+            found = zones.list_resource_record_sets(HostedZoneId=zone)["ResourceRecordSets"]
+            return {r["Name"] for r in found if r["Type"] == "TXT"}
+
+        wild = {"Name": f"*.{name}", "Type": "TXT", "TTL": 60, "ResourceRecords": [{"Value": '"1"'}]}
+        other = {**wild, "Name": f"other.{name}"}
+        change(("CREATE", wild))
+        self.assertEqual(names(), {f"\\052.{name}."})
+        with self.refused("InvalidChangeBatch"):
+            change(("CREATE", other), ("CREATE", wild))
+        with self.refused("InvalidChangeBatch"):
+            change(("DELETE", {**wild, "TTL": 61}))
+        self.assertEqual(names(), {f"\\052.{name}."})
+        change(("DELETE", wild), ("UPSERT", other))
+        self.assertEqual(names(), {f"other.{name}."})
+        with self.refused("InvalidChangeBatch"):
+            change(("DELETE", wild))
+
     def test_a_certificate_is_issued_by_its_record_and_kept_while_used(self):
         acm, zones = client("acm"), client("route53")
         name = f"c{self.n}.example"

@@ -82,7 +82,10 @@ class Stores(Case):
         self.rds.create_db_instance(
             DBInstanceIdentifier=name, Engine="postgres", EngineVersion="17.6", DBInstanceClass="db.t4g.micro", AllocatedStorage=20,
             MasterUsername="keyway", MasterUserPassword="p" * 20, DBSubnetGroupName=name, VpcSecurityGroupIds=[group], DBParameterGroupName=name,
+            EnablePerformanceInsights=True,
         )
+        made = self.rds.describe_db_instances(DBInstanceIdentifier=name)["DBInstances"][0]
+        self.assertEqual((made["PerformanceInsightsEnabled"], made["PerformanceInsightsRetentionPeriod"]), (True, 7))
         refusals = (
             (lambda: self.rds.delete_db_subnet_group(DBSubnetGroupName=name), "InvalidDBSubnetGroupStateFault"),
             (lambda: self.rds.delete_db_parameter_group(DBParameterGroupName=name), "InvalidDBParameterGroupState"),

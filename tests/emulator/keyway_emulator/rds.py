@@ -7,6 +7,7 @@ Restores, against moto 5.2.5:
   use is InvalidDBParameterGroupState;
 - DescribeDBEngineVersions, DescribePendingMaintenanceActions, DescribeDBMajorEngineVersions-free listing (500 in moto);
 - DeleteDBInstance without SkipFinalSnapshot needs FinalDBSnapshotIdentifier (API_DeleteDBInstance);
+- PerformanceInsightsEnabled and its retention (dropped by moto);
 - the default parameter group of Postgres 10 and later is named by the major version alone ("default.postgres16").
 """
 
@@ -96,6 +97,26 @@ def _parameter_groups(backend) -> None:
 
 
 def _instances(backend) -> None:
+    def note_insights(database, request):
+        asked = request.get("enable_performance_insights")
+        if asked is not None:
+            database.performance_insights_enabled = bool(asked)
+        if not getattr(database, "performance_insights_enabled", False):
+            database.performance_insights_enabled, database.performance_insights_retention_period = False, None
+        else:
+            # API_CreateDBInstance, PerformanceInsightsRetentionPeriod: "default: 7 days".
+            kept = getattr(database, "performance_insights_retention_period", None)
+            database.performance_insights_retention_period = request.get("performance_insights_retention_period") or kept or 7
+        return database
+
+    @method(backend)
+    def create_db_instance(original, self, db_kwargs):
+        return note_insights(original(self, db_kwargs), db_kwargs)
+
+    @method(backend)
+    def modify_db_instance(original, self, db_instance_identifier, db_kwargs):
+        return note_insights(original(self, db_instance_identifier, db_kwargs), db_kwargs)
+
     @method(backend)
     def delete_db_instance(original, self, db_instance_identifier, final_db_snapshot_identifier=None, skip_final_snapshot=False, **kwargs):
         if db_instance_identifier in self.databases and not skip_final_snapshot and not final_db_snapshot_identifier:

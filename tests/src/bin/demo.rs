@@ -100,7 +100,7 @@ fn demo(once: bool, ending: &Ending) -> Result<()> {
     if once {
         return take_away(&story, &infra, &emulator, &before);
     }
-    story.look_around(&emulator.url(), &infra.program.display().to_string());
+    story.look_around(&emulator.url(), &infra.program.display().to_string(), &made)?;
     ending.wait();
     println!();
     story.done("ended; the emulated account is gone with its process");
@@ -162,6 +162,11 @@ const CREDENTIALS: [(&str, &str); 4] = [
 
 /// `--workspace` with one binary: the features are then those of `cargo test --workspace`, so the SDKs are compiled once.
 fn build(story: &Story) -> Result<std::path::PathBuf> {
+    if std::env::var_os("KEYWAY_BIN_DIR").is_some() {
+        let program = place::binary("infra")?;
+        story.done(&format!("{} (KEYWAY_BIN_DIR)", program.display()));
+        return Ok(program);
+    }
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let target = place::target()?;
     let began = Instant::now();
@@ -256,27 +261,28 @@ impl Story {
         }
     }
 
-    fn look_around(&self, url: &str, infra: &str) {
-        println!("\n{} - in another terminal:\n", self.paint("1", "6. Look around"));
+    fn look_around(&self, url: &str, infra: &str, made: &[Thing]) -> Result<()> {
+        println!("\n{} - in another terminal, in this folder:\n", self.paint("1", "6. Look around"));
         println!("   export AWS_ENDPOINT_URL={url}");
         for (key, value) in CREDENTIALS {
             println!("   export {key}={value}");
         }
-        println!("\n   # what stands, and what would change");
+        println!("\n   # what stands, and how it hangs together");
         println!("   {infra} outputs --environment {ENVIRONMENT}");
-        println!("   {infra} plan --environment {ENVIRONMENT}");
         println!("   {infra} graph --environment {ENVIRONMENT} --format mermaid");
-        println!("\n   # change something behind its back, see it found and mended");
-        println!(
-            "   aws ec2 describe-security-groups --query 'SecurityGroups[].[GroupId,GroupName]' --output text"
-        );
-        println!(
-            "   aws ec2 authorize-security-group-ingress --group-id GROUP --protocol tcp --port 22 --cidr 0.0.0.0/0"
-        );
-        println!("   {infra} plan --environment {ENVIRONMENT}; {infra} apply --environment {ENVIRONMENT}");
+        if let Some(group) = made.iter().find(|thing| thing.kind == "security-group") {
+            let python = e2e::emulator::python(&mut |_| ())?;
+            let open = serde_json::json!([{ "service": "ec2", "call": "authorize_security_group_ingress", "arguments": {
+                "GroupId": group.id, "IpProtocol": "tcp", "FromPort": 22, "ToPort": 22, "CidrIp": "0.0.0.0/0" } }]);
+            println!("\n   # open a port to the world behind its back, then see it found and closed");
+            println!("   {} -B tests/emulator/behind.py {url} '{open}'", python.display());
+            println!("   {infra} plan --environment {ENVIRONMENT}");
+            println!("   {infra} apply --environment {ENVIRONMENT}");
+        }
         println!("\n   # take it all away");
-        println!("   {infra} destroy --environment {ENVIRONMENT}");
+        println!("   {infra} {}", scene::destroy_arguments(ENVIRONMENT).join(" ").replace(" --yes", ""));
         println!("\n{}", self.paint("1", "Ctrl-C ends it."));
         let _ = std::io::stdout().flush();
+        Ok(())
     }
 }

@@ -28,6 +28,10 @@ pub fn target() -> Result<PathBuf> {
     }
 }
 
+/// What cargo is asked for when only `infra` is wanted. The whole workspace and a test target are named so that features
+/// are unified as for `cargo test --workspace`: another selection would compile the AWS SDKs a second time.
+pub const BUILD_INFRA: [&str; 6] = ["build", "--workspace", "--bin", "infra", "--test", "tidy"];
+
 /// A program of this repository: in `KEYWAY_BIN_DIR`, or where cargo put it beside the running test.
 pub fn binary(name: &str) -> Result<PathBuf> {
     let mut tried = Vec::new();
@@ -41,7 +45,7 @@ pub fn binary(name: &str) -> Result<PathBuf> {
     match tried.iter().find(|path| path.is_file()) {
         Some(path) => Ok(path.clone()),
         None => bail!(
-            "no binary `{name}` in {tried:?}: build it (cargo build --workspace --bin {name}) or set KEYWAY_BIN_DIR"
+            "no binary `{name}` in {tried:?}: build it (cargo build --workspace --bin {name} --test tidy) or set KEYWAY_BIN_DIR"
         ),
     }
 }

@@ -146,8 +146,11 @@ fn longest_chain(log: &[Logged]) -> usize {
 
 fn build() -> Result<()> {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    let arguments = ["build", "--release", "--workspace", "--bin", "infra"];
-    let built = Command::new(cargo).args(arguments).current_dir(place::repository()).status()?;
+    let built = Command::new(cargo)
+        .args(place::BUILD_INFRA)
+        .arg("--release")
+        .current_dir(place::repository())
+        .status()?;
     ensure!(built.success(), "cargo could not build infra");
     Ok(())
 }

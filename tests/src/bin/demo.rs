@@ -160,7 +160,6 @@ const CREDENTIALS: [(&str, &str); 4] = [
     ("AWS_EC2_METADATA_DISABLED", "true"),
 ];
 
-/// `--workspace` with one binary: the features are then those of `cargo test --workspace`, so the SDKs are compiled once.
 fn build(story: &Story) -> Result<std::path::PathBuf> {
     if std::env::var_os("KEYWAY_BIN_DIR").is_some() {
         let program = place::binary("infra")?;
@@ -171,7 +170,7 @@ fn build(story: &Story) -> Result<std::path::PathBuf> {
     let target = place::target()?;
     let began = Instant::now();
     let built = Command::new(cargo)
-        .args(["build", "--workspace", "--bin", "infra"])
+        .args(place::BUILD_INFRA)
         .current_dir(place::repository())
         .env("CARGO_TARGET_DIR", &target)
         .stdin(Stdio::null())

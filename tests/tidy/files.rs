@@ -20,8 +20,8 @@ impl File {
         Path::new(&self.name).file_stem().and_then(|stem| stem.to_str()).unwrap_or("")
     }
 
-    pub fn under(&self, folder: &str) -> bool {
-        self.name.strip_prefix(folder).is_some_and(|rest| rest.starts_with('/'))
+    pub fn folder(&self) -> &str {
+        self.name.rsplit_once('/').map_or("", |(folder, _)| folder)
     }
 }
 

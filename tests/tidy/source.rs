@@ -59,7 +59,8 @@ fn names(line: &str, word: &str) -> bool {
 /// Every kind of the registry has a model file and an AWS file of the same name.
 pub fn kinds(files: &[File]) -> Vec<Problem> {
     let stems = |folder: &str| -> BTreeSet<String> {
-        let kinds = files.iter().filter(|file| file.under(folder) && file.is("rs"));
+        // What lies deeper belongs to the kind of its folder.
+        let kinds = files.iter().filter(|file| file.is("rs") && file.folder() == folder);
         // mod.rs is the registry; spec and tests are about all kinds.
         kinds
             .map(|file| file.stem().to_owned())

@@ -1,4 +1,4 @@
 //! infra as a library: an account behind one seam, and what reads, plans and changes it.
 
-pub mod account;
 pub mod aws;
+pub use infra_engine::account;

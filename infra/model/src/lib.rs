@@ -2,7 +2,10 @@
 //! No clock, no network, no files, no environment variables: all of them come in as values.
 
 pub mod address;
+pub mod diff;
 pub mod graph;
 pub mod kinds;
+pub mod operations;
+pub mod plan;
 pub mod snapshot;
 pub mod value;

@@ -16,8 +16,9 @@ pub struct Manifest {
 pub const PURE: [&str; 4] = ["infra/model", "infra/guardrail", "ws-gateway/protocol", "app-core/domain"];
 
 /// Crates of this workspace that each may use, by folder (docs/architecture.md). What is not listed may use none.
-const MAY_USE: [(&str, &[&str]); 10] = [
-    ("infra", &["infra/model", "infra/guardrail"]),
+const MAY_USE: [(&str, &[&str]); 11] = [
+    ("infra", &["infra/engine", "infra/model", "infra/guardrail"]),
+    ("infra/engine", &["infra/model"]),
     ("infra/guardrail", &["infra/model"]),
     ("infra/model", &[]),
     ("ws-gateway", &["ws-gateway/bus", "ws-gateway/protocol"]),

@@ -69,7 +69,19 @@ fn fixed() -> Value {
     serde_json::from_str(FIXED).unwrap()
 }
 
-const EDITED_OR_DELETED: [Drift; 7] = [
+const EDITED_OR_DELETED: [Drift; 8] = [
+    Drift {
+        what: "a tag of ours with another value",
+        address: "network/vpc",
+        act: |world| {
+            let tags = json!([{ "Key": "team", "Value": "somebody" }]);
+            world.call(
+                "ec2",
+                "create_tags",
+                json!({ "Resources": [world.id("vpc", "network/vpc")], "Tags": tags }),
+            );
+        },
+    },
     Drift {
         what: "a group rule deleted",
         address: "network/group/app",

@@ -8,3 +8,4 @@ mod foreign;
 mod harness;
 mod lifecycle;
 mod patches;
+mod refusals;

@@ -2,7 +2,7 @@
 //!
 //! Everything is seeded or numbered, so that a run that failed can be run again.
 
-use crate::call::Call;
+use crate::call::{Call, Protocol};
 
 /// The plan. The default spoils nothing.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -22,6 +22,8 @@ pub struct Faults {
     pub refuse_changing: Option<(u64, u16, String)>,
     /// Every call of this action is refused with AccessDenied.
     pub deny_action: Option<String>,
+    /// Every call is refused as one whose credentials have run out.
+    pub expired: bool,
     /// After the changing call of this number took effect, the process that made it is killed with -9.
     pub kill_after_changing: Option<u64>,
 }
@@ -51,6 +53,11 @@ impl Faults {
     pub fn decide(&self, call: &Call, numbers: Numbers) -> Verdict {
         if self.deny_action.as_deref() == Some(call.action.as_str()) {
             return Verdict::Refuse { status: 403, code: denied_code(call).to_owned() };
+        }
+        if self.expired {
+            let code =
+                if call.protocol == Protocol::Ec2Query { "RequestExpired" } else { "ExpiredTokenException" };
+            return Verdict::Refuse { status: 400, code: code.to_owned() };
         }
         if self.throttle_percent > 0 && mixed(self.seed ^ numbers.call) % 100 < self.throttle_percent {
             return Verdict::Throttle;
@@ -99,7 +106,6 @@ fn mixed(value: u64) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::call::Protocol;
 
     fn call(action: &str, changing: bool) -> Call {
         Call { service: "ec2".into(), action: action.into(), protocol: Protocol::Ec2Query, changing }

@@ -73,11 +73,21 @@ impl Infra {
         self.run_telling(arguments, |_| ())
     }
 
+    /// Runs with the command changed first: other variables, other places.
+    pub fn run_changed(&self, arguments: &[&str], change: impl FnOnce(&mut Command)) -> Result<Run> {
+        let mut command = self.command(arguments);
+        change(&mut command);
+        self.finish(command, arguments, |_| ())
+    }
+
     /// `started` hears the process id before the first call can have been made.
     pub fn run_telling(&self, arguments: &[&str], started: impl FnOnce(u32)) -> Result<Run> {
+        self.finish(self.command(arguments), arguments, started)
+    }
+
+    fn finish(&self, mut command: Command, arguments: &[&str], started: impl FnOnce(u32)) -> Result<Run> {
         let began = Instant::now();
-        let child = self
-            .command(arguments)
+        let child = command
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())

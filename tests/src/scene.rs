@@ -14,7 +14,7 @@ pub const MORE_SERVICES: usize = 50;
 /// What holds data: a destroy takes it only when it is named, and leaves a snapshot.
 pub const STORES: [&str; 2] = ["data/postgres", "data/redis"];
 
-/// `staging` with so many further services; none has a route, as a worker has none.
+/// `staging` with so many further services; none has a route.
 pub fn with_more_services(infra: &Infra, number: usize) -> Result<PathBuf> {
     let mut text = String::from("extends = \"staging\"\nname = \"staging\"\n");
     for n in 0..number {
@@ -28,6 +28,7 @@ arch = "arm64"
 cpu = 256
 memory_mib = 512
 count = 1
+port = 9000
 "#
         );
     }

@@ -20,8 +20,9 @@ from .patching import method
 
 
 class InvalidChangeBatch(Route53ClientError):
-    def __init__(self, what, record):
-        super().__init__("InvalidChangeBatch", f"[Tried to {what} resource record set [name='{record['Name']}', type='{record['Type']}']]")
+    def __init__(self, verb, record, why):
+        named = f"[name='{record['Name']}', type='{record['Type']}']"
+        super().__init__("InvalidChangeBatch", f"[Tried to {verb} resource record set {named} but {why}]")
 
 
 def like(record):
@@ -54,11 +55,11 @@ def install() -> None:
             record["Name"] = record["Name"].replace("\\052", "*")
             standing = find(zone, record)
             if change["Action"] == "CREATE" and standing:
-                raise InvalidChangeBatch("create, but it already exists:", record)
+                raise InvalidChangeBatch("create", record, "it already exists")
             if change["Action"] == "DELETE" and standing is None:
-                raise InvalidChangeBatch("delete, but it was not found:", record)
+                raise InvalidChangeBatch("delete", record, "it was not found")
             if change["Action"] == "DELETE" and like(standing) != like(record):
-                raise InvalidChangeBatch("delete, but the values provided do not match the current values:", record)
+                raise InvalidChangeBatch("delete", record, "the values provided do not match the current values")
         kept, journal = list(zone.rrsets), list(zone.rr_changes)
         try:
             for change in change_list:

@@ -170,7 +170,7 @@ fn write_canonical(value: &Value, out: &mut String) {
         scalar if out.is_empty() && is_empty(scalar) => {}
         scalar => out.push_str(&scalar.to_string()),
     }
-    if matches!(out.as_str(), "{}" | "[]") {
+    if out == "[]" {
         out.clear();
     }
 }
@@ -182,7 +182,8 @@ fn is_empty(value: &Value) -> bool {
         Value::Number(number) => number.as_f64() == Some(0.0),
         Value::String(text) => text.is_empty(),
         Value::Array(items) => items.is_empty(),
-        Value::Object(map) => map.values().all(is_empty),
+        // An object without members says something by being there: `"Action": {"Block": {}}`.
+        Value::Object(map) => !map.is_empty() && map.values().all(is_empty),
     }
 }
 
@@ -260,7 +261,19 @@ mod tests {
             json!({"attributes": {"stickiness.enabled": "true", "other": "1"}, "port": 80}),
             &[r#"attributes/stickiness.enabled "true" -> "false""#],
         );
-        assert_eq!(canonical(&json!({"a": false, "b": [], "c": {"d": null}})), canonical(&Value::Null));
+        assert_eq!(canonical(&json!([])), canonical(&Value::Null));
+        assert_eq!(canonical(&json!({"a": false, "b": [], "c": {"d": null}})), canonical(&json!({})));
+    }
+
+    #[test]
+    fn a_firewall_rule_that_only_counts_is_not_one_that_blocks() {
+        let rules = |action: &str| json!({"rules": [{"Name": "known", "Action": {action: {}}}]});
+        check(
+            KindId::WebAcl,
+            rules("Block"),
+            rules("Count"),
+            &["rules/0/Action/Block - -> {}", "rules/0/Action/Count {} -> -"],
+        );
     }
 
     #[test]

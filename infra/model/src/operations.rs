@@ -407,12 +407,13 @@ fn needs_set_after_create(spec: &Spec, group: &str, wanted: &Wanted) -> bool {
 
 /// Whether `other` names `object` by id or ARN. `released`: only in fields that are (not) emptied before deletion.
 fn names(other: &Observed, object: &Observed, released: Option<bool>) -> bool {
-    let spec = other.kind.spec();
+    let (spec, target) = (other.kind.spec(), object.kind.spec());
+    let arn = object.attributes.get("arn");
     other.fields.iter().any(|(name, value)| {
         let field = spec.field(name);
         let fits = released.is_none_or(|released| field.is_some_and(|field| field.released) == released);
-        fits && (mentions(value, &object.id)
-            || object.attributes.get("arn").is_some_and(|arn| mentions(value, arn)))
+        let by_id = !target.named || field.is_some_and(|field| field.refers.contains(&object.kind));
+        fits && (by_id && mentions(value, &object.id) || arn.is_some_and(|arn| mentions(value, arn)))
     })
 }
 

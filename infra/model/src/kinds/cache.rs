@@ -46,9 +46,9 @@ impl Kind for Cache {
             Field::live("engine_version", "modify").interrupts("a failover of some seconds"),
             Field::live("node_type", "modify").interrupts("a failover of some seconds"),
             Field::live("nodes", "nodes"),
-            Field::fixed("subnet_group"),
+            Field::fixed("subnet_group").refers(&[KindId::CacheSubnetGroup]),
             Field::live("security_groups", "modify").set(),
-            Field::live("parameter_group", "modify"),
+            Field::live("parameter_group", "modify").refers(&[KindId::CacheParameterGroup]),
             Field::live("multi_az", "modify"),
             Field::live("failover", "modify"),
             Field::fixed("tls"),
@@ -61,6 +61,7 @@ impl Kind for Cache {
     )
     .attributes(&["arn"], &["endpoint", "reader_endpoint", "port"])
     .unique(&["name"])
+    .named()
     .store()
     .settles(Wait::AtEnd, 480, 300);
 }

@@ -31,5 +31,6 @@ impl Kind for CacheParameterGroup {
         ],
     )
     .attributes(&["arn"], &[])
-    .unique(&["name"]);
+    .unique(&["name"])
+    .named();
 }

@@ -49,9 +49,9 @@ impl Kind for Database {
             Field::live("storage_type", "modify"),
             Field::fixed("database"),
             Field::fixed("master_user"),
-            Field::fixed("subnet_group"),
+            Field::fixed("subnet_group").refers(&[KindId::DbSubnetGroup]),
             Field::live("security_groups", "modify").set(),
-            Field::live("parameter_group", "modify").interrupts("the database for a restart"),
+            Field::live("parameter_group", "modify").refers(&[KindId::DbParameterGroup]).interrupts("the database for a restart"),
             Field::live("multi_az", "modify"),
             Field::live("public", "modify"),
             Field::fixed("encrypted"),
@@ -65,6 +65,7 @@ impl Kind for Database {
     )
     .attributes(&["arn"], &["endpoint", "port", "secret_arn"])
     .unique(&["name"])
+    .named()
     .store()
     .settles(Wait::AtEnd, 360, 240);
 }

@@ -31,5 +31,6 @@ impl Kind for DbParameterGroup {
         ],
     )
     .attributes(&["arn"], &[])
-    .unique(&["name"]);
+    .unique(&["name"])
+    .named();
 }

@@ -20,5 +20,6 @@ impl Kind for DbSubnetGroup {
         &[Field::fixed("name"), Field::live("description", "subnets"), Field::live("subnets", "subnets").set()],
     )
     .attributes(&["arn"], &[])
-    .unique(&["name"]);
+    .unique(&["name"])
+    .named();
 }

@@ -24,7 +24,7 @@ impl Kind for FlowLog {
         Layer::Network,
         &[
             Field::fixed("vpc"),
-            Field::fixed("log_group"),
+            Field::fixed("log_group").refers(&[KindId::LogGroup]),
             Field::fixed("role"),
             Field::fixed("traffic"),
             Field::fixed("interval_s"),

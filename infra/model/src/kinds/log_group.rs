@@ -20,5 +20,6 @@ impl Kind for LogGroup {
         &[Field::fixed("name"), Field::after("retention_days", "retention", None)],
     )
     .attributes(&["arn"], &[])
-    .unique(&["name"]);
+    .unique(&["name"])
+    .named();
 }

@@ -30,6 +30,7 @@ impl Kind for Repository {
     )
     .attributes(&["arn", "uri"], &[])
     .unique(&["name"])
+    .named()
     .store();
 }
 

@@ -41,7 +41,8 @@ impl Kind for Role {
         ],
     )
     .attributes(&["arn"], &[])
-    .unique(&["name"]);
+    .unique(&["name"])
+    .named();
 }
 
 /// A policy document with lists wherever IAM takes one value or a list of them. IAM answers with the form it was

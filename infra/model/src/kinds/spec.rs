@@ -26,6 +26,8 @@ pub struct Spec {
     pub tags: bool,
     /// Holds data that deleting loses: needs `--allow-delete ADDRESS`.
     pub store: bool,
+    /// Its id is a name that somebody chose, so an object of another kind may have the same.
+    pub named: bool,
     /// Kinds that must be gone before this one can go, beyond those that refer to it.
     pub delete_after: &'static [KindId],
     /// Expected seconds until usable, and until gone; see docs/infra.md for the sources.
@@ -76,6 +78,8 @@ pub struct Field {
     pub released: bool,
     /// What changing it interrupts, for people.
     pub interrupts: Option<&'static str>,
+    /// The kinds it refers to by name. Ids that AWS assigns speak for themselves; names of different kinds may be equal.
+    pub refers: &'static [KindId],
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -118,6 +122,7 @@ impl Spec {
             token: false,
             tags: true,
             store: false,
+            named: false,
             delete_after: &[],
             create_s: 1,
             delete_s: 1,
@@ -147,6 +152,11 @@ impl Spec {
 
     pub const fn store(mut self) -> Self {
         self.store = true;
+        self
+    }
+
+    pub const fn named(mut self) -> Self {
+        self.named = true;
         self
     }
 
@@ -196,6 +206,7 @@ impl Field {
             compare: Compare::Exact,
             released: false,
             interrupts: None,
+            refers: &[],
         }
     }
 
@@ -225,6 +236,11 @@ impl Field {
 
     pub const fn released(mut self) -> Self {
         self.released = true;
+        self
+    }
+
+    pub const fn refers(mut self, kinds: &'static [KindId]) -> Self {
+        self.refers = kinds;
         self
     }
 

@@ -58,7 +58,7 @@ impl Kind for TaskDefinition {
             Field::fixed("architecture"),
             Field::fixed("execution_role"),
             Field::fixed("task_role"),
-            Field::fixed("containers"),
+            Field::fixed("containers").refers(&[KindId::LogGroup]),
         ],
     )
     .create_first();

@@ -18,6 +18,11 @@ pub struct Style {
 }
 
 impl Style {
+    /// Text in a tone (`32`: green), if colours are wanted.
+    pub fn paint_tone(self, tone: &str, text: &str) -> String {
+        self.paint(tone, text)
+    }
+
     pub(crate) fn paint(self, tone: &str, text: &str) -> String {
         if self.color { format!("\u{1b}[{tone}m{text}\u{1b}[0m") } else { text.to_owned() }
     }

@@ -1,7 +1,9 @@
 //! Reading a whole environment: every kind lists itself in bulk and at the same time, and reads that several kinds
 //! need are made once. What is denied is noted as incomplete, never taken for absence.
 
+pub(crate) mod balancers;
 mod tagged;
+pub(crate) mod zones;
 
 use std::collections::BTreeMap;
 
@@ -11,6 +13,7 @@ use infra_model::kinds::KindId;
 use infra_model::snapshot::{Observed, Snapshot, Unmanaged};
 use tokio::sync::OnceCell;
 
+use super::tag::Tags;
 use super::{Aws, kinds};
 use crate::account::{CallError, Class};
 
@@ -20,6 +23,9 @@ pub struct Discovery<'a> {
     pub(crate) scope: &'a Scope,
     pub(crate) vpcs: OnceCell<Vec<aws_sdk_ec2::types::Vpc>>,
     tagged: OnceCell<tagged::Tagged>,
+    load_balancers: OnceCell<Vec<(aws_sdk_elasticloadbalancingv2::types::LoadBalancer, Tags)>>,
+    listeners: OnceCell<Vec<(aws_sdk_elasticloadbalancingv2::types::Listener, Tags)>>,
+    zones: OnceCell<Vec<zones::OwnedZone>>,
     nat_gateways: OnceCell<Vec<aws_sdk_ec2::types::NatGateway>>,
     cache_subnet_groups: OnceCell<Vec<aws_sdk_elasticache::types::CacheSubnetGroup>>,
     unmanaged: std::sync::Mutex<Vec<Unmanaged>>,
@@ -32,6 +38,9 @@ impl<'a> Discovery<'a> {
             scope,
             vpcs: OnceCell::new(),
             tagged: OnceCell::new(),
+            load_balancers: OnceCell::new(),
+            listeners: OnceCell::new(),
+            zones: OnceCell::new(),
             nat_gateways: OnceCell::new(),
             cache_subnet_groups: OnceCell::new(),
             unmanaged: std::sync::Mutex::default(),

@@ -150,11 +150,15 @@ fn class_of(code: &str, message: &str, status: u16) -> Class {
         "OperationAbortedException",
         "IncorrectState",
         "RequestInProgressException",
+        "PriorityInUse",
+        "HostedZoneNotEmpty",
     ]) {
         Class::InUse
     } else if is(&["WAFUnavailableEntityException", "InvalidParameterValue.NotYet"]) || not_yet(code, message)
     {
         Class::NotYet
+    } else if let Some(class) = record_change(code, message) {
+        class
     } else if ends(&[".Duplicate", "AlreadyExists", "AlreadyExistsException", "AlreadyExistsFault"])
         || is(&[
             "EntityAlreadyExists",
@@ -194,6 +198,15 @@ fn class_of(code: &str, message: &str, status: u16) -> Class {
         Class::Service
     } else {
         Class::Fatal
+    }
+}
+
+/// Route 53 has one code for all that can be wrong with a change of records; the text tells.
+fn record_change(code: &str, message: &str) -> Option<Class> {
+    match code {
+        "InvalidChangeBatch" if message.contains("already exists") => Some(Class::Exists),
+        "InvalidChangeBatch" if message.contains("not found") => Some(Class::Gone),
+        _ => None,
     }
 }
 
@@ -244,5 +257,11 @@ mod tests {
         check("WAFUnavailableEntityException", 400, Class::NotYet);
         check("InternalError", 500, Class::Service);
         check("InvalidParameterValue", 400, Class::Fatal);
+        check("HostedZoneNotEmpty", 400, Class::InUse);
+        check("InvalidChangeBatch", 400, Class::Fatal);
+        let taken = "Tried to create resource record set [name='a.example.', type='A'] but it already exists";
+        assert_eq!(class_of("InvalidChangeBatch", taken, 400), Class::Exists);
+        let absent = "Tried to delete resource record set [name='a.example.', type='A'] but it was not found";
+        assert_eq!(class_of("InvalidChangeBatch", absent, 400), Class::Gone);
     }
 }

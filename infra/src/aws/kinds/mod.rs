@@ -8,6 +8,12 @@ use infra_model::snapshot::Observed;
 use super::{Aws, Discovery};
 use crate::account::{CallError, Class, Look, Made, Operation};
 
+pub(crate) mod certificate;
+pub(crate) mod dns_record;
+pub(crate) mod dns_zone;
+pub(crate) mod ip_set;
+pub(crate) mod listener;
+pub(crate) mod load_balancer;
 pub(crate) mod cache;
 pub(crate) mod cache_parameter_group;
 pub(crate) mod cache_subnet_group;
@@ -21,7 +27,9 @@ pub(crate) mod nat_gateway;
 pub(crate) mod route_table;
 pub(crate) mod security_group;
 pub(crate) mod subnet;
+pub(crate) mod target_group;
 pub(crate) mod vpc;
+pub(crate) mod web_acl;
 pub(crate) mod vpc_endpoint;
 
 /// One kind against AWS.
@@ -66,6 +74,15 @@ pub(crate) trait AwsKind: Sync {
 /// The registry: one line a kind.
 static KINDS: &[&dyn AwsKind] = &[
     &vpc::Vpc,
+    &subnet::Subnet,
+    &dns_zone::DnsZone,
+    &certificate::Certificate,
+    &load_balancer::LoadBalancer,
+    &target_group::TargetGroup,
+    &listener::Listener,
+    &dns_record::DnsRecord,
+    &ip_set::IpSet,
+    &web_acl::WebAcl,
     &internet_gateway::InternetGateway,
     &subnet::Subnet,
     &elastic_ip::ElasticIp,

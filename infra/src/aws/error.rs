@@ -220,7 +220,10 @@ fn not_yet(code: &str, message: &str) -> bool {
         | "ValidationError"
         | "ClientException" => {
             let message = message.to_lowercase();
-            message.contains("unable to assume") || message.contains("is not authorized to assume")
+            // A route to an internet gateway that is being attached: EC2 says that the two belong to different networks.
+            message.contains("belong to different networks")
+                || message.contains("unable to assume")
+                || message.contains("is not authorized to assume")
         }
         _ => false,
     }
@@ -239,6 +242,8 @@ mod tests {
         check("ExpiredTokenException", 400, Class::Credentials);
         check("DependencyViolation", 400, Class::InUse);
         check("InvalidVpcID.NotFound", 400, Class::Gone);
+        let apart = "route table rtb-1 and network gateway igw-1 belong to different networks";
+        assert_eq!(class_of("InvalidParameterValue", apart, 400), Class::NotYet);
         check("Gateway.NotAttached", 400, Class::Gone);
         check("NatGatewayNotFound", 400, Class::Gone);
         check("InvalidAllocationID.NotFound", 400, Class::Gone);

@@ -8,29 +8,29 @@ use infra_model::snapshot::Observed;
 use super::{Aws, Discovery};
 use crate::account::{CallError, Class, Look, Made, Operation};
 
-pub(crate) mod certificate;
-pub(crate) mod dns_record;
-pub(crate) mod dns_zone;
-pub(crate) mod ip_set;
-pub(crate) mod listener;
-pub(crate) mod load_balancer;
 pub(crate) mod cache;
 pub(crate) mod cache_parameter_group;
 pub(crate) mod cache_subnet_group;
+pub(crate) mod certificate;
 pub(crate) mod database;
 pub(crate) mod db_parameter_group;
 pub(crate) mod db_subnet_group;
+pub(crate) mod dns_record;
+pub(crate) mod dns_zone;
 pub(crate) mod elastic_ip;
 pub(crate) mod flow_log;
 pub(crate) mod internet_gateway;
+pub(crate) mod ip_set;
+pub(crate) mod listener;
+pub(crate) mod load_balancer;
 pub(crate) mod nat_gateway;
 pub(crate) mod route_table;
 pub(crate) mod security_group;
 pub(crate) mod subnet;
 pub(crate) mod target_group;
 pub(crate) mod vpc;
-pub(crate) mod web_acl;
 pub(crate) mod vpc_endpoint;
+pub(crate) mod web_acl;
 
 /// One kind against AWS.
 #[async_trait]

@@ -12,6 +12,8 @@ pub mod kinds;
 mod lease_store;
 mod listing;
 mod tag;
+#[cfg(test)]
+mod wire;
 
 use async_trait::async_trait;
 use infra_model::graph::Scope;

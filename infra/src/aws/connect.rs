@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use aws_config::{BehaviorVersion, Region};
+use aws_credential_types::Credentials;
 use aws_smithy_types::retry::RetryConfig;
 use aws_smithy_types::timeout::TimeoutConfig;
 
@@ -30,6 +31,14 @@ const CONNECT_S_MAX: u64 = 5;
 
 impl Aws {
     pub async fn connect(connection: &Connection) -> Result<Self, ConnectError> {
+        Self::connect_as(connection, None).await
+    }
+
+    /// With these credentials instead of those that the ordinary configuration finds.
+    pub(super) async fn connect_as(
+        connection: &Connection,
+        credentials: Option<Credentials>,
+    ) -> Result<Self, ConnectError> {
         let mut loader = aws_config::defaults(BehaviorVersion::latest())
             .region(Region::new(connection.region.clone()))
             // One place decides what is safe to repeat: call.rs.
@@ -48,6 +57,9 @@ impl Aws {
         }
         if let Some(profile) = &connection.profile {
             loader = loader.profile_name(profile);
+        }
+        if let Some(credentials) = credentials {
+            loader = loader.credentials_provider(credentials);
         }
         let config = loader.load().await;
         Ok(Self {

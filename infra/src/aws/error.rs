@@ -229,6 +229,8 @@ fn not_yet(code: &str, message: &str) -> bool {
             "unable to assume",
             "is not authorized to assume",
             "role is not valid",
+            // A route to an internet gateway that is being attached.
+            "belong to different networks",
             "does not have an associated load balancer",
             "ecs service doesn't exist",
         ]),
@@ -261,6 +263,8 @@ mod tests {
         check("ExpiredTokenException", 400, Class::Credentials);
         check("DependencyViolation", 400, Class::InUse);
         check("InvalidVpcID.NotFound", 400, Class::Gone);
+        let apart = "route table rtb-1 and network gateway igw-1 belong to different networks";
+        assert_eq!(class_of("InvalidParameterValue", apart, 400), Class::NotYet);
         check("Gateway.NotAttached", 400, Class::Gone);
         check("NatGatewayNotFound", 400, Class::Gone);
         check("InvalidAllocationID.NotFound", 400, Class::Gone);

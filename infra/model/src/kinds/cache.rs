@@ -14,7 +14,7 @@ pub struct Cache {
     pub description: String,
     /// `valkey` or `redis`.
     pub engine: String,
-    /// `8.0`; AWS picks the patch.
+    /// `8.0`; AWS picks the patch. `8` would leave the minor version to AWS, too.
     pub engine_version: String,
     pub node_type: String,
     /// Nodes in all: one primary and its replicas.
@@ -26,6 +26,7 @@ pub struct Cache {
     pub failover: Option<bool>,
     pub tls: bool,
     pub encrypted: bool,
+    /// 0: none. A cache with snapshots also leaves a final one when it is deleted.
     pub snapshot_days: Option<u32>,
     pub snapshot_window: Option<String>,
     pub maintenance_window: Option<String>,

@@ -11,7 +11,7 @@ pub struct Database {
     pub name: String,
     /// `postgres`.
     pub engine: String,
-    /// `17`; AWS picks the minor version.
+    /// `17`: AWS picks and upgrades the minor version, and only `17` is seen. `17.4`: kept, and seen whole.
     pub engine_version: String,
     pub class: String,
     pub storage_gib: u32,
@@ -25,12 +25,13 @@ pub struct Database {
     pub multi_az: Option<bool>,
     pub public: bool,
     pub encrypted: bool,
+    /// 0: none. An instance with backups also leaves a final snapshot when it is deleted.
     pub backup_days: Option<u32>,
     pub backup_window: Option<String>,
     pub maintenance_window: Option<String>,
     pub deletion_protection: Option<bool>,
     pub performance_insights: Option<bool>,
-    /// Created from this snapshot instead of empty.
+    /// Created from this snapshot instead of empty. The snapshot decides engine, database, user and encryption.
     pub restore_from: Option<String>,
 }
 

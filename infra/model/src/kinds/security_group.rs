@@ -21,10 +21,11 @@ pub struct SecurityGroup {
 pub struct Rule {
     /// `tcp`, `udp`, `icmp` or `-1` for all.
     pub protocol: String,
-    /// Absent for protocol `-1`.
+    /// Absent for protocol `-1`, and for `icmp` of any type.
     pub from_port: Option<u16>,
     pub to_port: Option<u16>,
     pub cidr: Option<String>,
+    /// Of another account (peering): `111122223333/sg-1`.
     pub group: Option<Ref<SecurityGroup>>,
     pub prefix_list: Option<String>,
     pub description: Option<String>,

@@ -43,7 +43,8 @@ impl AwsKind for Cache {
             let (name, arn) = (group.replication_group_id(), group.arn());
             let (name, arn) = (name.unwrap_or_default(), arn.unwrap_or_default());
             let member = members.get(name).and_then(|members| members.first()).copied();
-            let tags = discovery.tags_of(arn, name, || aws.tags_of_elasticache(arn)).await?;
+            let ask = || async { tags_while_busy(group, aws.tags_of_elasticache(arn).await) };
+            let tags = discovery.tags_of(arn, name, ask).await?;
             if discovery.owns(&tags) {
                 found.push(observe(group, member).tags(tags));
             } else {
@@ -118,6 +119,27 @@ impl AwsKind for Cache {
         };
         let tags = aws.tags_of_elasticache(group.arn().unwrap_or_default()).await?;
         Ok(Some(observe(&group, member.as_ref()).tags(tags)))
+    }
+}
+
+/// ElastiCache tells no tags of a group that is not available. One that is being made may be ours, so then the kind was
+/// not read whole, and nothing of it is made or deleted; one that goes is as good as gone.
+fn tags_while_busy(
+    group: &ReplicationGroup,
+    answer: Result<tag::Tags, CallError>,
+) -> Result<tag::Tags, CallError> {
+    match (answer, state(group)) {
+        (Err(error), State::Deleting) if matches!(error.class, Class::InUse | Class::Gone) => {
+            Ok(tag::Tags::new())
+        }
+        (Err(error), State::Pending(word)) if matches!(error.class, Class::InUse | Class::Gone) => {
+            let name = group.replication_group_id().unwrap_or_default();
+            let message = format!(
+                "AWS does not tell the tags of the cache `{name}` while it is {word}; try again when it is available"
+            );
+            Err(CallError { class: Class::Denied, message, ..error })
+        }
+        (answer, _) => answer,
     }
 }
 
@@ -368,6 +390,15 @@ mod tests {
             .automatic_failover(AutomaticFailoverStatus::Enabling)
             .member_clusters("keyway-staging-001")
             .member_clusters("keyway-staging-002")
+    }
+
+    #[test]
+    fn a_cache_whose_tags_are_not_told_yet_is_not_taken_for_a_stranger() {
+        let refused = || Err(CallError::new("elasticache", "ListTagsForResource", Class::InUse, "busy"));
+        let ask = |status: &str| tags_while_busy(&group().status(status).build(), refused());
+        assert_eq!(ask("creating").unwrap_err().class, Class::Denied);
+        assert_eq!(ask("deleting").unwrap(), tag::Tags::new());
+        assert_eq!(ask("available").unwrap_err().class, Class::InUse);
     }
 
     #[test]

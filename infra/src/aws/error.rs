@@ -43,6 +43,20 @@ where
     CallError { service, action, class, code, message, source: Some(Arc::new(error)) }
 }
 
+/// Some of EC2's batch calls succeed as a whole and tell inside the answer what did not. Our batches hold one object.
+pub(super) fn unsuccessful(
+    service: &'static str,
+    action: &'static str,
+    items: &[aws_sdk_ec2::types::UnsuccessfulItem],
+) -> Result<(), CallError> {
+    let Some(item) = items.first() else { return Ok(()) };
+    let told = item.error();
+    let code = told.and_then(|error| error.code()).unwrap_or_default();
+    let message = told.and_then(|error| error.message()).unwrap_or("no message");
+    let error = CallError::new(service, action, class_of(code, message, 400), message);
+    Err(CallError { code: Some(code.to_owned()).filter(|code| !code.is_empty()), ..error })
+}
+
 /// The SDK loads credentials while it builds the request.
 fn construction(text: &str) -> Class {
     if text.contains("credential") || text.contains("identity") { Class::Credentials } else { Class::Fatal }
@@ -116,6 +130,7 @@ fn class_of(code: &str, message: &str, status: u16) -> Class {
     } else if is(&[
         "DependencyViolation",
         "InvalidIPAddress.InUse",
+        "InvalidGroup.InUse",
         "WAFAssociatedItemException",
         "WAFOptimisticLockException",
         "ResourceInUse",
@@ -138,11 +153,15 @@ fn class_of(code: &str, message: &str, status: u16) -> Class {
         "OperationAbortedException",
         "IncorrectState",
         "RequestInProgressException",
+        "PriorityInUse",
+        "HostedZoneNotEmpty",
     ]) {
         Class::InUse
     } else if is(&["WAFUnavailableEntityException", "InvalidParameterValue.NotYet"]) || not_yet(code, message)
     {
         Class::NotYet
+    } else if let Some(class) = record_change(code, message) {
+        class
     } else if ends(&[".Duplicate", "AlreadyExists", "AlreadyExistsException", "AlreadyExistsFault"])
         || is(&[
             "EntityAlreadyExists",
@@ -174,6 +193,7 @@ fn class_of(code: &str, message: &str, status: u16) -> Class {
         "WAFNonexistentItemException",
         "NatGatewayNotFound",
         "ParameterNotFound",
+        "Gateway.NotAttached",
     ]) {
         Class::Gone
     } else if status >= 500 || is(&["InternalError", "InternalFailure", "ServiceUnavailable", "Unavailable"])
@@ -181,6 +201,15 @@ fn class_of(code: &str, message: &str, status: u16) -> Class {
         Class::Service
     } else {
         Class::Fatal
+    }
+}
+
+/// Route 53 has one code for all that can be wrong with a change of records; the text tells.
+fn record_change(code: &str, message: &str) -> Option<Class> {
+    match code {
+        "InvalidChangeBatch" if message.contains("already exists") => Some(Class::Exists),
+        "InvalidChangeBatch" if message.contains("not found") => Some(Class::Gone),
+        _ => None,
     }
 }
 
@@ -193,6 +222,7 @@ fn not_yet(code: &str, message: &str) -> bool {
         // not see yet; a service that autoscaling does not see yet.
         "InvalidParameterException"
         | "InvalidParameterValue"
+        | "InvalidParameter"
         | "ValidationError"
         | "ValidationException"
         | "ClientException" => says(&[
@@ -231,10 +261,30 @@ mod tests {
         check("ExpiredTokenException", 400, Class::Credentials);
         check("DependencyViolation", 400, Class::InUse);
         check("InvalidVpcID.NotFound", 400, Class::Gone);
+        check("Gateway.NotAttached", 400, Class::Gone);
+        check("NatGatewayNotFound", 400, Class::Gone);
+        check("InvalidAllocationID.NotFound", 400, Class::Gone);
+        check("Resource.AlreadyAssociated", 400, Class::Exists);
+        check("InvalidGroup.InUse", 400, Class::InUse);
+        check("DBInstanceNotFound", 404, Class::Gone);
+        check("DBInstanceAlreadyExists", 400, Class::Exists);
+        check("DBSubnetGroupNotFoundFault", 404, Class::Gone);
+        check("DBParameterGroupNotFound", 404, Class::Gone);
+        check("InvalidDBInstanceState", 400, Class::InUse);
+        check("ReplicationGroupNotFoundFault", 404, Class::Gone);
+        check("ReplicationGroupAlreadyExists", 400, Class::Exists);
+        check("CacheParameterGroupNotFound", 404, Class::Gone);
+        check("CacheSubnetGroupInUse", 400, Class::InUse);
         check("InvalidPermission.Duplicate", 400, Class::Exists);
         check("WAFUnavailableEntityException", 400, Class::NotYet);
         check("InternalError", 500, Class::Service);
         check("InvalidParameterValue", 400, Class::Fatal);
+        check("HostedZoneNotEmpty", 400, Class::InUse);
+        check("InvalidChangeBatch", 400, Class::Fatal);
+        let taken = "Tried to create resource record set [name='a.example.', type='A'] but it already exists";
+        assert_eq!(class_of("InvalidChangeBatch", taken, 400), Class::Exists);
+        let absent = "Tried to delete resource record set [name='a.example.', type='A'] but it was not found";
+        assert_eq!(class_of("InvalidChangeBatch", absent, 400), Class::Gone);
         check("ServiceNotFoundException", 400, Class::Gone);
         check("LifecyclePolicyNotFoundException", 400, Class::Gone);
         check("ClusterContainsTasksException", 400, Class::InUse);

@@ -1,9 +1,14 @@
 //! Tags, in the many shapes that the services give them.
 
+mod edge;
+mod stores;
+
 use std::collections::BTreeMap;
 
 use super::Aws;
 use crate::account::{CallError, Operation};
+pub(crate) use edge::*;
+pub(crate) use stores::*;
 
 pub(crate) type Tags = BTreeMap<String, String>;
 

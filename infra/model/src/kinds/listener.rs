@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, Serializer};
 
 use super::{Certificate, Field, Kind, KindId, Layer, LoadBalancer, Ref, Spec, TargetGroup};
 
@@ -25,6 +25,8 @@ pub struct Listener {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct ListenerRule {
     pub priority: u32,
+    /// Written sorted: their order means nothing, and AWS keeps none.
+    #[serde(serialize_with = "sorted")]
     pub conditions: Vec<Condition>,
     pub action: Action,
 }
@@ -33,12 +35,34 @@ pub struct ListenerRule {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "on", rename_all = "snake_case")]
 pub enum Condition {
-    Path { values: Vec<String> },
-    Host { values: Vec<String> },
-    Header { name: String, values: Vec<String> },
-    Method { values: Vec<String> },
-    Query { values: Vec<BTreeMap<String, String>> },
-    SourceIp { values: Vec<String> },
+    Path {
+        #[serde(serialize_with = "sorted")]
+        values: Vec<String>,
+    },
+    Host {
+        #[serde(serialize_with = "sorted")]
+        values: Vec<String>,
+    },
+    Header {
+        name: String,
+        #[serde(serialize_with = "sorted")]
+        values: Vec<String>,
+    },
+    Method {
+        #[serde(serialize_with = "sorted")]
+        values: Vec<String>,
+    },
+    /// Each with `value` and perhaps `key`.
+    Query {
+        #[serde(serialize_with = "sorted")]
+        values: Vec<BTreeMap<String, String>>,
+    },
+    SourceIp {
+        #[serde(serialize_with = "sorted")]
+        values: Vec<String>,
+    },
+    /// What infra does not write, seen on a rule that somebody made by hand: AWS's word for it.
+    Other { what: String },
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -47,12 +71,25 @@ pub enum Action {
     Forward { targets: Vec<WeightedTarget> },
     Redirect { protocol: String, port: String, status: String },
     Fixed { status: String, content_type: Option<String>, body: Option<String> },
+    /// What infra does not write, seen on a rule that somebody made by hand: AWS's words for it.
+    Other { what: String },
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct WeightedTarget {
     pub target_group: Ref<TargetGroup>,
     pub weight: u32,
+}
+
+/// Lists without an order are written in one, so that equal means equal.
+fn sorted<T: Serialize, S: Serializer>(items: &[T], serializer: S) -> Result<S::Ok, S::Error> {
+    let mut values: Vec<serde_json::Value> = items
+        .iter()
+        .map(serde_json::to_value)
+        .collect::<Result<_, _>>()
+        .map_err(serde::ser::Error::custom)?;
+    values.sort_by_cached_key(serde_json::Value::to_string);
+    values.serialize(serializer)
 }
 
 impl Kind for Listener {

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use aws_sdk_secretsmanager::types::{Filter, FilterNameStringType, SecretListEntry, Tag};
-use infra_model::graph::{TAG_ADDRESS, TAG_ENVIRONMENT, TAG_PROJECT};
+use infra_model::graph::{TAG_ADDRESS, TAG_ENVIRONMENT, TAG_GENERATION, TAG_PROJECT};
 use infra_model::kinds;
 use zeroize::Zeroize;
 
@@ -13,8 +13,8 @@ use crate::aws::tag::Tags;
 
 pub(crate) struct Secret;
 
-/// `<one value's name>/recovery=<days>`. The first part tells one generated value from the next.
-const TAG_GENERATION: &str = "keyway:generation";
+/// The tag `keyway:generation` is `<one value's name>/recovery=<days>`: its first part tells one generated value from the
+/// next.
 const RECOVERY: &str = "/recovery=";
 
 /// What AWS takes when nothing is said, and therefore what a secret without our tag gets: the safe end.

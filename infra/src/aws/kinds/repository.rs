@@ -190,11 +190,8 @@ fn attributes(repository: &Described) -> Vec<(String, String)> {
 }
 
 fn observe(repository: &Described, policy: Option<String>, tags: Tags) -> Observed {
-    let lifecycle = match policy {
-        // A policy that is no JSON differs from every wanted one, and is shown as it is.
-        Some(text) => Some(serde_json::from_str(&text).unwrap_or(Value::String(text))),
-        None => None,
-    };
+    // A policy that is no JSON differs from every wanted one, and is shown as it is.
+    let lifecycle = policy.map(|text| serde_json::from_str(&text).unwrap_or(Value::String(text)));
     let fields = kinds::Repository {
         name: name(repository).to_owned(),
         // Exclusions make neither promise: each is shown as the opposite of what is usually wanted beside it.

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use aws_sdk_secretsmanager::types::{Filter, FilterNameStringType, SecretListEntry, Tag};
-use infra_model::graph::{TAG_ADDRESS, TAG_ENVIRONMENT, TAG_PROJECT};
+use infra_model::graph::{TAG_ADDRESS, TAG_ENVIRONMENT, TAG_GENERATION, TAG_PROJECT};
 use infra_model::kinds;
 use zeroize::Zeroize;
 
@@ -13,8 +13,8 @@ use crate::aws::tag::Tags;
 
 pub(crate) struct Secret;
 
-/// `<one value's name>/recovery=<days>`. The first part tells one generated value from the next.
-const TAG_GENERATION: &str = "keyway:generation";
+/// The tag `keyway:generation` is `<one value's name>/recovery=<days>`: its first part tells one generated value from the
+/// next.
 const RECOVERY: &str = "/recovery=";
 
 /// What AWS takes when nothing is said, and therefore what a secret without our tag gets: the safe end.
@@ -68,9 +68,7 @@ impl AwsKind for Secret {
         match answer {
             Ok(answer) => made(answer.arn),
             Err(error) if error.class == Class::Exists => ours(aws, operation, &wanted.name, error).await,
-            Err(error) if error.message.contains("scheduled for deletion") => {
-                restore(aws, operation, &wanted, value).await
-            }
+            Err(error) if is_deleted(&error) => restore(aws, operation, &wanted, value).await,
             Err(error) => Err(error),
         }
     }
@@ -113,7 +111,7 @@ impl AwsKind for Secret {
             .await;
         match answer {
             // It is on its way already.
-            Err(error) if error.message.contains("scheduled for deletion") => Ok(()),
+            Err(error) if is_deleted(&error) => Ok(()),
             answer => gone_is_done(answer),
         }
     }
@@ -122,6 +120,13 @@ impl AwsKind for Secret {
         let found = describe(aws, id).await?;
         Ok(found.filter(|entry| entry.deleted_date.is_none()).as_ref().map(observe))
     }
+}
+
+/// AWS has one code for many refusals; the text tells that the secret waits for its deletion.
+fn is_deleted(error: &CallError) -> bool {
+    let says = |text: &str| error.message.contains(text);
+    error.code.as_deref() == Some("InvalidRequestException")
+        && (says("scheduled for deletion") || says("marked for deletion") || says("marked deleted"))
 }
 
 /// A generated value. It cannot be printed, and its memory is overwritten when it goes.

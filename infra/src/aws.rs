@@ -2,11 +2,14 @@
 //! calls and how AWS's errors are understood; what to change it is told, and it decides nothing.
 
 mod call;
+mod compare;
 mod connect;
 mod discovery;
 mod error;
+mod interfaces;
 pub mod kinds;
 mod lease_store;
+mod listing;
 mod tag;
 
 use async_trait::async_trait;

@@ -28,6 +28,10 @@ pub const TAG_PREFIX: &str = "keyway:";
 pub const TAG_PROJECT: &str = "keyway:project";
 pub const TAG_ENVIRONMENT: &str = "keyway:environment";
 pub const TAG_ADDRESS: &str = "keyway:address";
+/// `true` on what only `--allow-delete` may delete, also when no environment file names it any more.
+pub const TAG_PROTECT: &str = "keyway:protect";
+/// Tells one generated value of a secret from the next; written by the shell, compared by nobody.
+pub const TAG_GENERATION: &str = "keyway:generation";
 
 impl Scope {
     /// The tags that make an object ours at `address`.
@@ -172,6 +176,30 @@ impl Graph {
         let taken = self.resources.insert(address.clone(), wanted);
         assert!(taken.is_none(), "two resources at {address}");
         address
+    }
+
+    /// All tags that the resource at `address` should carry.
+    pub fn tags_of(&self, address: &Address, wanted: &Wanted) -> BTreeMap<String, String> {
+        let mut tags = self.tags.clone();
+        tags.extend(wanted.tags.clone());
+        tags.extend(self.scope.ownership(address));
+        if wanted.protect {
+            tags.insert(TAG_PROTECT.to_owned(), "true".to_owned());
+        }
+        tags
+    }
+
+    /// The resources that `address` cannot stand without, itself included.
+    pub fn closure(&self, address: &Address) -> BTreeSet<Address> {
+        let (mut found, mut open) = (BTreeSet::new(), vec![address.clone()]);
+        while let Some(address) = open.pop() {
+            let Some(wanted) = self.resources.get(&address) else { continue };
+            if found.insert(address) {
+                open.extend(wanted.references().into_iter().map(|reference| reference.address));
+                open.extend(wanted.after.iter().chain(&wanted.settle_after).cloned());
+            }
+        }
+        found
     }
 
     /// Every fault of the blueprint's work: references that lead nowhere, fields a kind does not have.

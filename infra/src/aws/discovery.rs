@@ -26,6 +26,8 @@ pub struct Discovery<'a> {
     load_balancers: OnceCell<Vec<(aws_sdk_elasticloadbalancingv2::types::LoadBalancer, Tags)>>,
     listeners: OnceCell<Vec<(aws_sdk_elasticloadbalancingv2::types::Listener, Tags)>>,
     zones: OnceCell<Vec<zones::OwnedZone>>,
+    nat_gateways: OnceCell<Vec<aws_sdk_ec2::types::NatGateway>>,
+    cache_subnet_groups: OnceCell<Vec<aws_sdk_elasticache::types::CacheSubnetGroup>>,
     unmanaged: std::sync::Mutex<Vec<Unmanaged>>,
 }
 
@@ -39,6 +41,8 @@ impl<'a> Discovery<'a> {
             load_balancers: OnceCell::new(),
             listeners: OnceCell::new(),
             zones: OnceCell::new(),
+            nat_gateways: OnceCell::new(),
+            cache_subnet_groups: OnceCell::new(),
             unmanaged: std::sync::Mutex::default(),
         }
     }
@@ -50,6 +54,19 @@ impl<'a> Discovery<'a> {
 
     pub(crate) async fn vpcs(&self) -> Result<&[aws_sdk_ec2::types::Vpc], CallError> {
         self.vpcs.get_or_try_init(|| kinds::vpc::list(self)).await.map(Vec::as_slice)
+    }
+
+    /// The NAT gateways in our VPCs that are not gone, whoever owns them.
+    pub(crate) async fn nat_gateways(&self) -> Result<&[aws_sdk_ec2::types::NatGateway], CallError> {
+        self.nat_gateways.get_or_try_init(|| kinds::nat_gateway::list(self)).await.map(Vec::as_slice)
+    }
+
+    /// All cache subnet groups of the account, whoever owns them.
+    pub(crate) async fn cache_subnet_groups(
+        &self,
+    ) -> Result<&[aws_sdk_elasticache::types::CacheSubnetGroup], CallError> {
+        let list = || kinds::cache_subnet_group::list(self.aws);
+        self.cache_subnet_groups.get_or_try_init(list).await.map(Vec::as_slice)
     }
 
     /// EC2's filters for objects of this environment.

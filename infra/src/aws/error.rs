@@ -43,6 +43,20 @@ where
     CallError { service, action, class, code, message, source: Some(Arc::new(error)) }
 }
 
+/// Some of EC2's batch calls succeed as a whole and tell inside the answer what did not. Our batches hold one object.
+pub(super) fn unsuccessful(
+    service: &'static str,
+    action: &'static str,
+    items: &[aws_sdk_ec2::types::UnsuccessfulItem],
+) -> Result<(), CallError> {
+    let Some(item) = items.first() else { return Ok(()) };
+    let told = item.error();
+    let code = told.and_then(|error| error.code()).unwrap_or_default();
+    let message = told.and_then(|error| error.message()).unwrap_or("no message");
+    let error = CallError::new(service, action, class_of(code, message, 400), message);
+    Err(CallError { code: Some(code.to_owned()).filter(|code| !code.is_empty()), ..error })
+}
+
 /// The SDK loads credentials while it builds the request.
 fn construction(text: &str) -> Class {
     if text.contains("credential") || text.contains("identity") { Class::Credentials } else { Class::Fatal }
@@ -113,6 +127,7 @@ fn class_of(code: &str, message: &str, status: u16) -> Class {
     } else if is(&[
         "DependencyViolation",
         "InvalidIPAddress.InUse",
+        "InvalidGroup.InUse",
         "WAFAssociatedItemException",
         "WAFOptimisticLockException",
         "ResourceInUse",
@@ -175,6 +190,7 @@ fn class_of(code: &str, message: &str, status: u16) -> Class {
         "WAFNonexistentItemException",
         "NatGatewayNotFound",
         "ParameterNotFound",
+        "Gateway.NotAttached",
     ]) {
         Class::Gone
     } else if status >= 500 || is(&["InternalError", "InternalFailure", "ServiceUnavailable", "Unavailable"])
@@ -198,7 +214,12 @@ fn record_change(code: &str, message: &str) -> Option<Class> {
 fn not_yet(code: &str, message: &str) -> bool {
     match code {
         // A role that IAM has made, but that the other service cannot assume yet.
-        "InvalidParameterException" | "InvalidParameterValue" | "ValidationError" | "ClientException" => {
+        "InvalidParameterException"
+        | "InvalidParameterValue"
+        | "InvalidParameter"
+        | "ValidationError"
+        | "ClientException" => {
+            let message = message.to_lowercase();
             message.contains("unable to assume") || message.contains("is not authorized to assume")
         }
         _ => false,
@@ -218,6 +239,20 @@ mod tests {
         check("ExpiredTokenException", 400, Class::Credentials);
         check("DependencyViolation", 400, Class::InUse);
         check("InvalidVpcID.NotFound", 400, Class::Gone);
+        check("Gateway.NotAttached", 400, Class::Gone);
+        check("NatGatewayNotFound", 400, Class::Gone);
+        check("InvalidAllocationID.NotFound", 400, Class::Gone);
+        check("Resource.AlreadyAssociated", 400, Class::Exists);
+        check("InvalidGroup.InUse", 400, Class::InUse);
+        check("DBInstanceNotFound", 404, Class::Gone);
+        check("DBInstanceAlreadyExists", 400, Class::Exists);
+        check("DBSubnetGroupNotFoundFault", 404, Class::Gone);
+        check("DBParameterGroupNotFound", 404, Class::Gone);
+        check("InvalidDBInstanceState", 400, Class::InUse);
+        check("ReplicationGroupNotFoundFault", 404, Class::Gone);
+        check("ReplicationGroupAlreadyExists", 400, Class::Exists);
+        check("CacheParameterGroupNotFound", 404, Class::Gone);
+        check("CacheSubnetGroupInUse", 400, Class::InUse);
         check("InvalidPermission.Duplicate", 400, Class::Exists);
         check("WAFUnavailableEntityException", 400, Class::NotYet);
         check("InternalError", 500, Class::Service);

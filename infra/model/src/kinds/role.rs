@@ -35,8 +35,8 @@ impl Kind for Role {
             Field::fixed("path"),
             Field::live("description", "description"),
             Field::live("trust", "trust"),
-            Field::after("inline", "inline", Some("{}")).released(),
-            Field::after("attached", "attached", Some("[]")).set().released(),
+            Field::after("inline", "inline", Some("{}")),
+            Field::after("attached", "attached", Some("[]")).set(),
         ],
     )
     .attributes(&["arn"], &[])

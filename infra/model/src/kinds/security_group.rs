@@ -48,5 +48,6 @@ impl Kind for SecurityGroup {
         ],
     )
     .attributes(&["arn"], &[])
-    .unique(&["vpc", "name"]);
+    .unique(&["vpc", "name"])
+    .create_first();
 }

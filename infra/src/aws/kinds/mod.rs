@@ -14,10 +14,23 @@ pub(crate) mod dns_zone;
 pub(crate) mod ip_set;
 pub(crate) mod listener;
 pub(crate) mod load_balancer;
+pub(crate) mod cache;
+pub(crate) mod cache_parameter_group;
+pub(crate) mod cache_subnet_group;
+pub(crate) mod database;
+pub(crate) mod db_parameter_group;
+pub(crate) mod db_subnet_group;
+pub(crate) mod elastic_ip;
+pub(crate) mod flow_log;
+pub(crate) mod internet_gateway;
+pub(crate) mod nat_gateway;
+pub(crate) mod route_table;
+pub(crate) mod security_group;
 pub(crate) mod subnet;
 pub(crate) mod target_group;
 pub(crate) mod vpc;
 pub(crate) mod web_acl;
+pub(crate) mod vpc_endpoint;
 
 /// One kind against AWS.
 #[async_trait]
@@ -70,6 +83,20 @@ static KINDS: &[&dyn AwsKind] = &[
     &dns_record::DnsRecord,
     &ip_set::IpSet,
     &web_acl::WebAcl,
+    &internet_gateway::InternetGateway,
+    &subnet::Subnet,
+    &elastic_ip::ElasticIp,
+    &nat_gateway::NatGateway,
+    &route_table::RouteTable,
+    &security_group::SecurityGroup,
+    &vpc_endpoint::VpcEndpoint,
+    &flow_log::FlowLog,
+    &cache_subnet_group::CacheSubnetGroup,
+    &cache_parameter_group::CacheParameterGroup,
+    &cache::Cache,
+    &db_subnet_group::DbSubnetGroup,
+    &db_parameter_group::DbParameterGroup,
+    &database::Database,
 ];
 
 pub(crate) fn of(id: KindId) -> &'static dyn AwsKind {
@@ -85,6 +112,15 @@ pub(crate) fn gone_is_done<T>(answer: Result<T, CallError>) -> Result<(), CallEr
     match answer {
         Ok(_) => Ok(()),
         Err(error) if error.class == Class::Gone => Ok(()),
+        Err(error) => Err(error),
+    }
+}
+
+/// A read of one object that is not there.
+pub(crate) fn gone_is_none<T>(answer: Result<T, CallError>) -> Result<Option<T>, CallError> {
+    match answer {
+        Ok(found) => Ok(Some(found)),
+        Err(error) if error.class == Class::Gone => Ok(None),
         Err(error) => Err(error),
     }
 }

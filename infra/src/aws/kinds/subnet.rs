@@ -1,12 +1,13 @@
 //! Subnets through EC2. Listed by VPC, so that a stranger's subnet in our VPC is seen too.
 
-use aws_sdk_ec2::types::{AttributeBooleanValue, Filter, ResourceType};
+use aws_sdk_ec2::types::{AttributeBooleanValue, ResourceType};
 use infra_model::address::Ref;
 use infra_model::kinds;
-use infra_model::snapshot::{State, Unmanaged};
+use infra_model::snapshot::State;
 
 use super::*;
-use crate::aws::tag;
+use crate::aws::listing::{display_name, pages};
+use crate::aws::{interfaces, tag};
 
 pub(crate) struct Subnet;
 
@@ -18,38 +19,28 @@ impl AwsKind for Subnet {
 
     async fn discover(&self, discovery: &Discovery<'_>) -> Result<Vec<Observed>, CallError> {
         let aws = discovery.aws;
-        let vpcs = discovery.vpc_ids().await?;
-        if vpcs.is_empty() {
-            return Ok(Vec::new());
-        }
-        let (mut found, mut next) = (Vec::new(), None::<String>);
-        loop {
+        let filters = &discovery.ec2_within("vpc-id").await?;
+        let all = pages("ec2", "DescribeSubnets", |next| async move {
             let page = aws
                 .read("ec2", "DescribeSubnets", || {
-                    let within = Filter::builder().name("vpc-id").set_values(Some(vpcs.clone())).build();
-                    aws.ec2.describe_subnets().filters(within).set_next_token(next.clone()).send()
+                    let call = aws.ec2.describe_subnets().set_filters(Some(filters.clone()));
+                    call.set_next_token(next.clone()).send()
                 })
                 .await?;
-            for subnet in page.subnets.unwrap_or_default() {
-                let within = subnet.vpc_id.clone().unwrap_or_default();
-                let object = observe(&subnet)?;
-                if discovery.owns(&object.tags) {
-                    found.push(object);
-                } else {
-                    let name = object.tags.get("Name").cloned();
-                    discovery.note_unmanaged(Unmanaged {
-                        what: "subnet".to_owned(),
-                        id: object.id,
-                        name,
-                        within,
-                    });
-                }
-            }
-            next = page.next_token.filter(|token| !token.is_empty());
-            if next.is_none() {
-                return Ok(found);
+            Ok((page.subnets, page.next_token))
+        })
+        .await?;
+        let mut found = Vec::new();
+        for subnet in &all {
+            let object = observe(subnet)?;
+            if discovery.owns(&object.tags) {
+                found.push(object);
+            } else {
+                let (name, vpc) = (display_name(&object.tags), subnet.vpc_id().unwrap_or_default());
+                discovery.note_stranger("subnet", object.id, name, vpc).await?;
             }
         }
+        Ok(found)
     }
 
     async fn create(&self, aws: &Aws, operation: &Operation) -> Result<Made, CallError> {
@@ -96,12 +87,15 @@ impl AwsKind for Subnet {
         gone_is_done(aws.change("ec2", "DeleteSubnet", || aws.ec2.delete_subnet().subnet_id(id).send()).await)
     }
 
+    async fn blockers(&self, aws: &Aws, id: &str) -> Result<Option<String>, CallError> {
+        interfaces::holding(aws, "subnet-id", id).await
+    }
+
     async fn inspect(&self, aws: &Aws, id: &str) -> Result<Option<Observed>, CallError> {
-        match aws.read("ec2", "DescribeSubnets", || aws.ec2.describe_subnets().subnet_ids(id).send()).await {
-            Ok(answer) => answer.subnets.unwrap_or_default().first().map(observe).transpose(),
-            Err(error) if error.class == Class::Gone => Ok(None),
-            Err(error) => Err(error),
-        }
+        let answer =
+            aws.read("ec2", "DescribeSubnets", || aws.ec2.describe_subnets().subnet_ids(id).send()).await;
+        let found = gone_is_none(answer)?.and_then(|answer| answer.subnets).unwrap_or_default();
+        found.first().map(observe).transpose()
     }
 }
 

@@ -1,23 +1,29 @@
-//! VPCs through EC2. Their two DNS attributes have a read and a write call each.
+//! VPCs through EC2. Their two DNS attributes have a read and a write call each. Reading ours also reads the network
+//! interfaces in them, for the report of what nobody manages.
 
 use aws_sdk_ec2::types::{AttributeBooleanValue, ResourceType, VpcAttributeName};
 use infra_model::kinds;
 use infra_model::snapshot::State;
 
 use super::*;
-use crate::aws::tag;
+use crate::aws::listing::pages;
+use crate::aws::{interfaces, tag};
 
 pub(crate) struct Vpc;
 
 /// The environment's VPCs, which most network kinds filter by.
 pub(crate) async fn list(discovery: &Discovery<'_>) -> Result<Vec<aws_sdk_ec2::types::Vpc>, CallError> {
     let aws = discovery.aws;
-    let answer = aws
-        .read("ec2", "DescribeVpcs", || {
-            aws.ec2.describe_vpcs().set_filters(Some(discovery.ec2_tag_filters())).send()
-        })
-        .await?;
-    Ok(answer.vpcs.unwrap_or_default())
+    let filters = &discovery.ec2_tag_filters();
+    pages("ec2", "DescribeVpcs", |next| async move {
+        let page = aws
+            .read("ec2", "DescribeVpcs", || {
+                aws.ec2.describe_vpcs().set_filters(Some(filters.clone())).set_next_token(next.clone()).send()
+            })
+            .await?;
+        Ok((page.vpcs, page.next_token))
+    })
+    .await
 }
 
 #[async_trait]
@@ -28,7 +34,9 @@ impl AwsKind for Vpc {
 
     async fn discover(&self, discovery: &Discovery<'_>) -> Result<Vec<Observed>, CallError> {
         let vpcs = discovery.vpcs().await?;
-        futures::future::try_join_all(vpcs.iter().map(|vpc| observe(discovery.aws, vpc))).await
+        let ours = futures::future::try_join_all(vpcs.iter().map(|vpc| observe(discovery.aws, vpc)));
+        let (found, ()) = futures::try_join!(ours, interfaces::note_strangers(discovery))?;
+        Ok(found)
     }
 
     async fn create(&self, aws: &Aws, operation: &Operation) -> Result<Made, CallError> {
@@ -73,14 +81,15 @@ impl AwsKind for Vpc {
         )
     }
 
+    async fn blockers(&self, aws: &Aws, id: &str) -> Result<Option<String>, CallError> {
+        interfaces::holding(aws, "vpc-id", id).await
+    }
+
     async fn inspect(&self, aws: &Aws, id: &str) -> Result<Option<Observed>, CallError> {
-        match aws.read("ec2", "DescribeVpcs", || aws.ec2.describe_vpcs().vpc_ids(id).send()).await {
-            Ok(answer) => match answer.vpcs.unwrap_or_default().first() {
-                Some(vpc) => observe(aws, vpc).await.map(Some),
-                None => Ok(None),
-            },
-            Err(error) if error.class == Class::Gone => Ok(None),
-            Err(error) => Err(error),
+        let answer = aws.read("ec2", "DescribeVpcs", || aws.ec2.describe_vpcs().vpc_ids(id).send()).await;
+        match gone_is_none(answer)?.and_then(|answer| answer.vpcs).unwrap_or_default().first() {
+            Some(vpc) => observe(aws, vpc).await.map(Some),
+            None => Ok(None),
         }
     }
 }

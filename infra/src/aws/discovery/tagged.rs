@@ -41,9 +41,11 @@ impl Discovery<'_> {
         self.tagged.get_or_try_init(|| read(self)).await
     }
 
-    /// Whether a physical name begins as the blueprint's names do.
+    /// Whether a physical name begins as the blueprint's names do: `keyway-staging`, `keyway-staging-app`,
+    /// `keyway-staging/app`.
     pub(crate) fn names_ours(&self, name: &str) -> bool {
-        name.strip_prefix(&self.scope.prefix()).is_some_and(|rest| rest.starts_with('-'))
+        let rest = name.strip_prefix(&self.scope.prefix());
+        rest.is_some_and(|rest| rest.is_empty() || rest.starts_with(['-', '/']))
     }
 
     /// The tags of one object that a list has just shown. `ask` is its own service's call, made only when the index

@@ -13,7 +13,7 @@ use crate::aws::Aws;
 use crate::aws::tag::{self, Tags};
 
 /// What DescribeTags takes at most.
-const ARNS_MAX: usize = 20;
+pub(crate) const ARNS_MAX: usize = 20;
 
 impl Discovery<'_> {
     /// The environment's application load balancers. Strangers in our VPC are noted on the way.

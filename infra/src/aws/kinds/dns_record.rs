@@ -25,6 +25,9 @@ const PAGE: i32 = 300;
 /// A marker is read by nobody but infra, so how long resolvers keep it does not matter.
 const MARKER_TTL_S: i64 = 300;
 
+/// Somebody else changes the same record in between; more than twice in a row is somebody to talk to.
+const DELETE_ATTEMPTS_MAX: u32 = 3;
+
 /// Route 53's usual lifetime, for a record of values that gives none.
 const TTL_S_DEFAULT: u32 = 300;
 
@@ -40,7 +43,13 @@ impl AwsKind for DnsRecord {
         let zones: std::collections::BTreeSet<String> =
             own.chain(discovery.scope.shared_zones.iter().cloned()).collect();
         let reads = zones.iter().map(|zone| async move {
-            let records = list(aws, zone).await?;
+            let records = match list(aws, zone).await {
+                // Ours, and deleted since it was listed. A shared zone that is not there is a mistake to be told.
+                Err(error) if error.class == Class::Gone && !discovery.scope.shared_zones.contains(zone) => {
+                    Vec::new()
+                }
+                answer => answer?,
+            };
             Ok::<_, CallError>(owned(zone, &records, |tags| discovery.owns(tags)))
         });
         Ok(futures::future::try_join_all(reads).await?.into_iter().flatten().collect())
@@ -83,20 +92,26 @@ impl AwsKind for DnsRecord {
         }
     }
 
-    /// Route 53 deletes a record only when it is given whole, so it is read first.
+    /// Route 53 deletes a record only when it is given whole, so it is read first, and again when it changed meanwhile.
     async fn delete(&self, aws: &Aws, operation: &Operation) -> Result<(), CallError> {
         let (zone, name, kind) = parts(operation.id())?;
         let marker = marker::name(name, kind);
-        let (record, marker) =
-            match futures::try_join!(find(aws, zone, name, kind), find(aws, zone, &marker, "TXT")) {
-                Err(error) if error.class == Class::Gone => return Ok(()),
-                answer => answer?,
-            };
-        // Without its marker it is no longer ours.
-        let Some(marker) = marker else { return Ok(()) };
-        let changes = record.into_iter().chain([marker]).map(|set| change(ChangeAction::Delete, set));
-        let changes = changes.collect::<Result<Vec<_>, _>>()?;
-        gone_is_done(submit(aws, zone, changes).await)
+        for attempt in 1.. {
+            let (record, marker) =
+                match futures::try_join!(find(aws, zone, name, kind), find(aws, zone, &marker, "TXT")) {
+                    Err(error) if error.class == Class::Gone => return Ok(()),
+                    answer => answer?,
+                };
+            // Without its marker it is no longer ours.
+            let Some(marker) = marker else { return Ok(()) };
+            let changes = record.into_iter().chain([marker]).map(|set| change(ChangeAction::Delete, set));
+            match submit(aws, zone, changes.collect::<Result<Vec<_>, _>>()?).await {
+                // One of the two had gone by then, so neither was deleted.
+                Err(error) if error.class == Class::Gone && attempt < DELETE_ATTEMPTS_MAX => {}
+                answer => return answer,
+            }
+        }
+        Ok(())
     }
 
     async fn inspect(&self, aws: &Aws, id: &str) -> Result<Option<Observed>, CallError> {

@@ -13,6 +13,9 @@ pub(crate) struct DnsZone;
 /// What ChangeTagsForResource takes at most.
 const TAGS_MAX: usize = 10;
 
+/// Enough to recognise whose they are.
+const HOLDERS_TOLD_MAX: usize = 10;
+
 #[async_trait]
 impl AwsKind for DnsZone {
     fn id(&self) -> KindId {
@@ -86,7 +89,7 @@ impl AwsKind for DnsZone {
         )
     }
 
-    /// Records that somebody else wrote into the zone.
+    /// The records that AWS wants gone first.
     async fn blockers(&self, aws: &Aws, id: &str) -> Result<Option<String>, CallError> {
         let Some((zone, _)) = describe(aws, id).await? else { return Ok(None) };
         let records = super::dns_record::list(aws, id).await?;
@@ -94,12 +97,16 @@ impl AwsKind for DnsZone {
         let own = |record: &aws_sdk_route53::types::ResourceRecordSet| {
             record.name == zone.name && matches!(record.r#type.as_str(), "NS" | "SOA")
         };
-        let others: Vec<String> = records
+        let mut holders: Vec<String> = records
             .iter()
             .filter(|record| !own(record))
             .map(|record| format!("{} {}", record.name, record.r#type.as_str()))
             .collect();
-        Ok((!others.is_empty()).then(|| format!("records that are not ours: {}", others.join(", "))))
+        if holders.len() > HOLDERS_TOLD_MAX {
+            let more = holders.split_off(HOLDERS_TOLD_MAX).len();
+            holders.push(format!("and {more} more"));
+        }
+        Ok((!holders.is_empty()).then(|| format!("it still holds {}", holders.join(", "))))
     }
 
     async fn inspect(&self, aws: &Aws, id: &str) -> Result<Option<Observed>, CallError> {

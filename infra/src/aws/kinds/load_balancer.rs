@@ -125,11 +125,17 @@ impl AwsKind for LoadBalancer {
 
     async fn inspect(&self, aws: &Aws, id: &str) -> Result<Option<Observed>, CallError> {
         let Some(balancer) = describe(aws, id).await? else { return Ok(None) };
-        let arns = [id.to_owned()];
-        let (attributes, tags) =
-            futures::try_join!(attributes(aws, id), balancers::describe_tags(aws, &arns))?;
-        let tags = tags.get(id).cloned().unwrap_or_default();
-        Ok(attributes.map(|attributes| observe(&balancer, attributes, BTreeSet::new()).tags(tags)))
+        let (attributes, listeners) =
+            futures::try_join!(attributes(aws, id), balancers::listeners_of(aws, id))?;
+        let arns = listeners.iter().filter_map(|listener| listener.listener_arn.clone());
+        let tags = tags_of(aws, &std::iter::once(id.to_owned()).chain(arns).collect::<Vec<_>>()).await?;
+        let own = tags.get(id).cloned().unwrap_or_default();
+        let foreign = |listener: &&Listener| {
+            let tags = tags.get(listener.listener_arn().unwrap_or_default());
+            !tags.is_some_and(|tags| same_owner(tags, &own))
+        };
+        let foreign = listeners.iter().filter(foreign).filter_map(port).collect();
+        Ok(attributes.map(|attributes| observe(&balancer, attributes, foreign).tags(own)))
     }
 }
 
@@ -192,6 +198,22 @@ async fn set_attributes(aws: &Aws, arn: &str, wanted: &BTreeMap<String, String>)
     .map(drop)
 }
 
+/// Tags of a load balancer and its listeners, of which it has at most 50.
+async fn tags_of(aws: &Aws, arns: &[String]) -> Result<BTreeMap<String, Tags>, CallError> {
+    let mut tags = BTreeMap::new();
+    for arns in arns.chunks(balancers::ARNS_MAX) {
+        tags.extend(balancers::describe_tags(aws, arns).await?);
+    }
+    Ok(tags)
+}
+
+/// Whether two objects carry the ownership tags of one environment.
+fn same_owner(one: &Tags, other: &Tags) -> bool {
+    [TAG_PROJECT, TAG_ENVIRONMENT]
+        .iter()
+        .all(|key| one.contains_key(*key) && one.get(*key) == other.get(*key))
+}
+
 /// Reads listeners and tags again before deleting: what carries our tags by now stays.
 async fn remove_foreign_listeners(
     aws: &Aws,
@@ -207,17 +229,10 @@ async fn remove_foreign_listeners(
     if candidates.is_empty() {
         return Ok(());
     }
-    // A load balancer has at most 50 listeners: three questions.
-    let mut tags = BTreeMap::new();
-    for arns in candidates.chunks(20) {
-        tags.extend(balancers::describe_tags(aws, arns).await?);
-    }
-    let ours = |tags: &Tags| {
-        [TAG_PROJECT, TAG_ENVIRONMENT]
-            .iter()
-            .all(|key| tags.contains_key(*key) && tags.get(*key) == operation.tags.get(*key))
-    };
-    for arn in candidates.iter().filter(|arn| tags.get(*arn).is_some_and(|tags| !ours(tags))) {
+    let tags = tags_of(aws, &candidates).await?;
+    for arn in
+        candidates.iter().filter(|arn| tags.get(*arn).is_some_and(|tags| !same_owner(tags, &operation.tags)))
+    {
         gone_is_done(
             aws.change(ELB, "DeleteListener", || aws.elb.delete_listener().listener_arn(arn).send()).await,
         )?;

@@ -177,7 +177,7 @@ def ssm(b, region):
 
 
 READERS = {
-    "ec2": ec2, "elbv2": elbv2, "wafv2": wafv2, "ecs": ecs, "applicationautoscaling": scaling, "iam": iam, "logs": logs,
+    "ec2": ec2, "elbv2": elbv2, "wafv2": wafv2, "ecs": ecs, "application-autoscaling": scaling, "iam": iam, "logs": logs,
     "ecr": ecr, "secretsmanager": secretsmanager, "elasticache": elasticache, "rds": rds, "acm": acm, "route53": route53,
     "ssm": ssm,
 }

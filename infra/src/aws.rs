@@ -5,6 +5,7 @@ mod call;
 mod compare;
 mod connect;
 mod discovery;
+mod ecs;
 mod error;
 mod interfaces;
 pub mod kinds;
@@ -26,6 +27,8 @@ pub use discovery::Discovery;
 pub struct Aws {
     pub(crate) region: String,
     pub(crate) calls: call::Pace,
+    /// Asked once: credentials do not change hands during a run.
+    identity: tokio::sync::OnceCell<Caller>,
     pub(crate) acm: aws_sdk_acm::Client,
     pub(crate) autoscaling: aws_sdk_applicationautoscaling::Client,
     pub(crate) logs: aws_sdk_cloudwatchlogs::Client,
@@ -44,11 +47,33 @@ pub struct Aws {
     pub(crate) waf: aws_sdk_wafv2::Client,
 }
 
+impl Aws {
+    async fn identity(&self) -> Result<&Caller, CallError> {
+        self.identity
+            .get_or_try_init(async || {
+                let answer =
+                    self.read("sts", "GetCallerIdentity", || self.sts.get_caller_identity().send()).await?;
+                Ok(Caller {
+                    account: answer.account.unwrap_or_default(),
+                    arn: answer.arn.unwrap_or_default(),
+                })
+            })
+            .await
+    }
+
+    /// The ARN of something in this account and region, for services that do not answer with it.
+    pub(crate) async fn arn(&self, service: &str, resource: &str) -> Result<String, CallError> {
+        let caller = self.identity().await?;
+        // `arn:aws-cn:sts::...`: the partition is where the caller is.
+        let partition = caller.arn.split(':').nth(1).unwrap_or("aws");
+        Ok(format!("arn:{partition}:{service}:{}:{}:{resource}", self.region, caller.account))
+    }
+}
+
 #[async_trait]
 impl Account for Aws {
     async fn caller(&self) -> Result<Caller, CallError> {
-        let answer = self.read("sts", "GetCallerIdentity", || self.sts.get_caller_identity().send()).await?;
-        Ok(Caller { account: answer.account.unwrap_or_default(), arn: answer.arn.unwrap_or_default() })
+        self.identity().await.cloned()
     }
 
     async fn discover(&self, scope: &Scope, wanted: &[KindId]) -> Result<Snapshot, CallError> {

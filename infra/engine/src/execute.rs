@@ -116,7 +116,13 @@ impl<'a> Execution<'a> {
         let mut objects: BTreeMap<Address, Observed> = BTreeMap::new();
         let mut old = BTreeMap::new();
         for object in snapshot.resources.iter().filter(|object| object.state != State::Deleting) {
-            if let Some(address) = &object.address {
+            // Of two at one address, the one that no step deletes is the current one.
+            let leaves = |step: &infra_model::plan::Step| {
+                step.action == infra_model::plan::Action::Delete && step.id.as_ref() == Some(&object.id)
+            };
+            if let Some(address) = &object.address
+                && !plan.steps.iter().any(leaves)
+            {
                 objects.insert(address.clone(), object.clone());
             }
         }
@@ -124,9 +130,12 @@ impl<'a> Execution<'a> {
             use infra_model::plan::Action::{Create, Delete, Replace, Update};
             match step.action {
                 Delete | Replace => {
-                    if let Some(object) = objects.remove(step.moved_from.as_ref().unwrap_or(&step.address)) {
-                        old.insert(step.address.clone(), object);
+                    let is_old = |object: &&Observed| Some(&object.id) == step.id.as_ref();
+                    if let Some(object) = snapshot.resources.iter().find(is_old) {
+                        old.insert(step.address.clone(), object.clone());
                     }
+                    let at = step.moved_from.as_ref().unwrap_or(&step.address);
+                    objects.remove(at);
                 }
                 Update => {
                     if let Some(former) = &step.moved_from

@@ -2,7 +2,7 @@
 //! under a number that must not exist yet; the highest number holds. An expired one is succeeded by the next number and
 //! never deleted first, so there is no moment in which two hold it.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::sync::Mutex;
 use std::time::Duration;
 
@@ -34,10 +34,17 @@ pub struct Claim {
     pub expires_s: u64,
     /// Goes into client tokens. A run that succeeds a crashed one keeps it, so that repeating a creation makes no second object.
     pub run: String,
-    /// Creations that AWS can neither recognise as repeated nor refuse: looked for with patience after a crash.
+    /// What the run creates, with the id of the object it replaces (or nothing). A successor waits until it sees them, as
+    /// long as AWS may hide what was made a moment ago; otherwise it would make them twice.
     #[serde(default)]
-    pub creating: BTreeSet<Address>,
+    pub creating: Creating,
+    /// The run has ended by itself. The lease stays as a note to the next run.
+    #[serde(default)]
+    pub released: bool,
 }
+
+/// Addresses being created, each with the id of the object that is replaced, or an empty text.
+pub type Creating = BTreeMap<Address, String>;
 
 /// Who asks, and what it can find out about its own host.
 pub struct Applicant<'a> {
@@ -69,8 +76,8 @@ pub struct Lease {
     claim: Mutex<Claim>,
     /// By our own monotonic clock: renewed before, or not ours any more.
     until: Mutex<Instant>,
-    /// What a crashed run of ours had begun to create.
-    pub unfinished: BTreeSet<Address>,
+    /// What the run before this one had made or begun to make.
+    pub unfinished: Creating,
 }
 
 impl Lease {
@@ -103,8 +110,12 @@ impl Lease {
                 host: applicant.host.clone(),
                 pid: applicant.pid,
                 expires_s: now_s + LEASE_S,
-                run: former.as_ref().map_or_else(|| applicant.run.clone(), |former| former.run.clone()),
+                run: match &former {
+                    Some(former) if !former.released => former.run.clone(),
+                    _ => applicant.run.clone(),
+                },
                 creating: former.map(|former| former.creating).unwrap_or_default(),
+                released: false,
             };
             let until = Instant::now() + Duration::from_secs(LEASE_S - MARGIN_S);
             match account.put_parameter(&parameter(&path, number, &claim), true).await {
@@ -138,12 +149,7 @@ impl Lease {
     }
 
     /// Writes down what is about to be created, so that a successor knows where to look.
-    pub async fn note(
-        &self,
-        account: &dyn Account,
-        creating: BTreeSet<Address>,
-        now_s: u64,
-    ) -> Result<(), CallError> {
+    pub async fn note(&self, account: &dyn Account, creating: Creating, now_s: u64) -> Result<(), CallError> {
         lock(&self.claim).creating = creating;
         self.renew(account, now_s).await
     }
@@ -182,10 +188,16 @@ impl Lease {
         }
     }
 
-    /// Gives the lease back, with those of crashed runs before it.
-    pub async fn release(self, account: &dyn Account) -> Result<(), CallError> {
+    /// Gives the lease back. What was created stays noted for the next run, unless nothing is left of the environment.
+    pub async fn release(self, account: &dyn Account, leave_note: bool) -> Result<(), CallError> {
+        if leave_note {
+            let mut claim = lock(&self.claim).clone();
+            claim.released = true;
+            account.put_parameter(&parameter(&self.path, self.number, &claim), false).await?;
+        }
+        let oldest_kept = if leave_note { self.number } else { self.number + 1 };
         for parameter in account.parameters(&self.path).await? {
-            if number_of(&parameter.name).is_some_and(|number| number <= self.number) {
+            if number_of(&parameter.name).is_some_and(|number| number < oldest_kept) {
                 match account.delete_parameter(&parameter.name).await {
                     Err(error) if error.class != Class::Gone => return Err(error),
                     _ => {}
@@ -194,10 +206,18 @@ impl Lease {
         }
         Ok(())
     }
+
+    /// The run has ended by itself and knows what it made.
+    pub fn made(&self, creating: Creating) {
+        lock(&self.claim).creating = creating;
+    }
 }
 
 /// Seconds for which a claim still stands against this applicant; `None`: it may be succeeded.
 fn held(claim: &Claim, applicant: &Applicant<'_>, now_s: u64) -> Option<u64> {
+    if claim.released {
+        return None;
+    }
     let own = claim.caller == applicant.caller && claim.host == applicant.host;
     if own && (claim.pid == applicant.pid || !(applicant.alive)(claim.pid)) {
         return None;

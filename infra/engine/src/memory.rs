@@ -85,6 +85,11 @@ impl Memory {
         self.faults.arm(fault);
     }
 
+    /// Whether the armed fault has struck.
+    pub fn struck(&self) -> bool {
+        self.faults.struck()
+    }
+
     /// Resolves when a fault of effect `Kill` has struck: the caller is then to be dropped.
     pub async fn killed(&self) {
         self.faults.killed().await;

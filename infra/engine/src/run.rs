@@ -1,12 +1,11 @@
 //! The order of an apply: is this the right account, who else is at it, what is there, do it, give the lease back.
 
-use std::collections::BTreeSet;
 use std::time::Duration;
 
 use infra_model::address::Address;
 use infra_model::graph::{Graph, Scope};
 use infra_model::kinds::KindId;
-use infra_model::operations::{self, Circle, Work};
+use infra_model::operations::{self, Circle, Node, Work};
 use infra_model::plan::Plan;
 use infra_model::snapshot::Snapshot;
 use tokio::sync::watch;
@@ -14,7 +13,7 @@ use tokio::time::Instant;
 
 use crate::account::{Account, CallError, Caller};
 use crate::execute::{Event, Execution, Outcome, Settings};
-use crate::lease::Lease;
+use crate::lease::{Creating, Lease};
 
 #[derive(Debug, thiserror::Error)]
 pub enum RunError {
@@ -43,17 +42,18 @@ pub async fn check_account(account: &dyn Account, scope: &Scope) -> Result<Calle
     Ok(caller)
 }
 
-/// Everything there is of an environment. What a crashed run had begun to create is waited for as long as AWS may hide it.
+/// Everything there is of an environment. What the run before had made or begun to make is waited for as long as AWS may hide it.
 pub async fn observe(
     account: &dyn Account,
     scope: &Scope,
-    unfinished: &BTreeSet<Address>,
+    unfinished: &Creating,
     lag: Duration,
 ) -> Result<Snapshot, CallError> {
     let deadline = Instant::now() + lag;
     loop {
         let snapshot = account.discover(scope, KindId::ALL).await?;
-        let hidden = unfinished.iter().any(|address| snapshot.at(address).next().is_none());
+        let hidden =
+            unfinished.iter().any(|(address, old)| !snapshot.at(address).any(|object| &object.id != old));
         if !hidden || Instant::now() >= deadline {
             return Ok(snapshot);
         }
@@ -89,12 +89,9 @@ pub async fn carry_out(
 ) -> Result<Finished, RunError> {
     let nodes = operations::operations(plan, graph, snapshot)?;
     if let Some(lease) = around.lease {
-        let creating: BTreeSet<Address> = nodes
-            .iter()
-            .filter(|node| node.work == Work::Create && unrecognisable(node.kind))
-            .map(|node| node.address.clone())
-            .collect();
-        if !creating.is_empty() || !lease.unfinished.is_empty() {
+        let creating: Creating =
+            nodes.iter().filter(|node| node.work == Work::Create).map(|node| creation(plan, node)).collect();
+        if !creating.is_empty() {
             lease.note(account, creating, (around.now_s)()).await?;
         }
     }
@@ -123,11 +120,16 @@ pub async fn carry_out(
             }
         }
     };
-    Ok(Finished { outcome, objects: execution.objects() })
+    let objects = execution.objects();
+    if let Some(lease) = around.lease {
+        // What failed for good does not stand, and is not waited for.
+        let creations =
+            nodes.iter().filter(|node| node.work == Work::Create && objects.contains_key(&node.address));
+        lease.made(creations.map(|node| creation(plan, node)).collect());
+    }
+    Ok(Finished { outcome, objects })
 }
 
-/// AWS can neither recognise a second creation as a repetition nor refuse it.
-fn unrecognisable(kind: KindId) -> bool {
-    let spec = kind.spec();
-    !spec.token && spec.unique.is_empty()
+fn creation(plan: &Plan, node: &Node) -> (Address, String) {
+    (node.address.clone(), plan.steps[node.step].id.clone().unwrap_or_default())
 }

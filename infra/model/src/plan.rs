@@ -187,8 +187,9 @@ fn layer(step: &Step) -> Layer {
 pub(crate) struct World<'a> {
     pub(crate) graph: &'a Graph,
     pub(crate) snapshot: &'a Snapshot,
-    /// The object of each address, moved ones under their new address. Objects on their way out count as absent.
-    pub(crate) observed: BTreeMap<&'a Address, &'a Observed>,
+    /// The object of each address, moved ones under their new address. Objects on their way out count as absent. What a
+    /// create-first replacement that did not finish has left stands here as `address@id`, which nobody wants.
+    pub(crate) observed: BTreeMap<Address, &'a Observed>,
     moved_from: BTreeMap<&'a Address, &'a Address>,
     duplicated: BTreeSet<Address>,
 }
@@ -198,28 +199,80 @@ pub(crate) type Remade = BTreeMap<Address, Vec<String>>;
 
 impl<'a> World<'a> {
     pub(crate) fn new(graph: &'a Graph, snapshot: &'a Snapshot) -> Self {
-        let mut observed: BTreeMap<&Address, &Observed> = BTreeMap::new();
-        let mut duplicated = BTreeSet::new();
+        let mut claims: BTreeMap<&Address, Vec<&Observed>> = BTreeMap::new();
         for object in snapshot.resources.iter().filter(|object| object.state != State::Deleting) {
-            if let Some(address) = &object.address
-                && observed.insert(address, object).is_some()
-            {
-                duplicated.insert(address.clone());
+            if let Some(address) = &object.address {
+                claims.entry(address).or_default().push(object);
+            }
+        }
+        let mut observed: BTreeMap<Address, &Observed> = BTreeMap::new();
+        let (mut duplicated, mut contested) = (BTreeSet::new(), Vec::new());
+        for (address, objects) in claims {
+            match objects.as_slice() {
+                [object] => {
+                    observed.insert(address.clone(), object);
+                }
+                _ => contested.push((address, objects)),
             }
         }
         let mut moved_from = BTreeMap::new();
         for (address, wanted) in &graph.resources {
-            let former = wanted.moved_from.iter().find(|former| observed.contains_key(former));
+            let former = wanted.moved_from.iter().find(|former| observed.contains_key(*former));
             if let Some(former) = former
                 && !observed.contains_key(address)
                 && !graph.resources.contains_key(former)
                 && let Some(object) = observed.remove(former).filter(|object| object.kind == wanted.kind)
             {
-                observed.insert(address, object);
+                observed.insert(address.clone(), object);
                 moved_from.insert(address, former);
             }
         }
-        Self { graph, snapshot, observed, moved_from, duplicated }
+        let mut world = Self { graph, snapshot, observed, moved_from, duplicated: BTreeSet::new() };
+        for (address, objects) in contested {
+            if !world.settle_claims(address, &objects) {
+                duplicated.insert(address.clone());
+            }
+        }
+        world.duplicated = duplicated;
+        world
+    }
+
+    /// Several objects at one address of a kind that is replaced create-first: the one that is as wanted is the new one
+    /// of a replacement that did not finish, and the others are to go. Two that are as wanted, or none, are nobody's guess.
+    fn settle_claims(&mut self, address: &Address, objects: &[&'a Observed]) -> bool {
+        let Some(wanted) = self.graph.resources.get(address) else {
+            // All of them go, so there is nothing to tell apart.
+            objects.iter().for_each(|object| self.set_aside(address, object));
+            return true;
+        };
+        if wanted.kind.spec().replacement != Replacement::CreateFirst {
+            return false;
+        }
+        let nothing = Remade::new();
+        let fits = |object: &&&Observed| self.replacement_reasons(wanted, object, &nothing).is_empty();
+        let fitting: Vec<_> = objects.iter().filter(fits).copied().collect();
+        let [current] = fitting.as_slice() else { return false };
+        for object in objects.iter().filter(|object| object.id != current.id) {
+            self.set_aside(address, object);
+        }
+        self.observed.insert(address.clone(), current);
+        true
+    }
+
+    fn set_aside(&mut self, address: &Address, object: &'a Observed) {
+        let fit = |c: char| if c.is_ascii_lowercase() || c.is_ascii_digit() { c } else { '-' };
+        let id: String = object
+            .id
+            .to_lowercase()
+            .chars()
+            .rev()
+            .take(40)
+            .map(fit)
+            .collect::<Vec<_>>()
+            .into_iter()
+            .rev()
+            .collect();
+        self.observed.insert(Address::new(format!("{address}@{id}")), object);
     }
 
     fn problems(&self) -> Vec<Problem> {
@@ -414,18 +467,23 @@ impl<'a> World<'a> {
     /// Objects with our tags at addresses nobody wants.
     fn unwanted(&self) -> Vec<Step> {
         let unwanted = self.observed.iter().filter(|(address, object)| {
-            !self.graph.resources.contains_key(**address)
-                && !self.duplicated.contains(**address)
+            !self.graph.resources.contains_key(*address)
+                && !self.duplicated.contains(*address)
                 && !self.snapshot.incomplete.contains_key(&object.kind)
         });
         unwanted
             .map(|(address, object)| Step {
-                address: (*address).clone(),
+                address: address.clone(),
                 kind: object.kind,
                 action: Action::Delete,
                 id: Some(object.id.clone()),
                 changes: Vec::new(),
-                reasons: vec!["the environment does not name it".to_owned()],
+                reasons: vec![match address.as_str().split_once('@') {
+                    Some((new, _)) if self.graph.resources.contains_key(&Address::new(new)) => {
+                        format!("another object is {new} now; an earlier replacement did not finish")
+                    }
+                    _ => "the environment does not name it".to_owned(),
+                }],
                 interrupts: Vec::new(),
                 create_first: false,
                 guarded: object.kind.spec().store || protected(object),

@@ -53,6 +53,7 @@ impl Aws {
         Ok(Self {
             region: connection.region.clone(),
             calls: call::Pace::default(),
+            identity: tokio::sync::OnceCell::new(),
             acm: aws_sdk_acm::Client::new(&config),
             autoscaling: aws_sdk_applicationautoscaling::Client::new(&config),
             logs: aws_sdk_cloudwatchlogs::Client::new(&config),

@@ -85,6 +85,9 @@ fn chain(error: &(dyn std::error::Error + 'static)) -> String {
 fn class_of(code: &str, message: &str, status: u16) -> Class {
     let is = |codes: &[&str]| codes.contains(&code);
     let ends = |ends: &[&str]| ends.iter().any(|end| code.ends_with(end));
+    if let Some(class) = ecs_class(code, message) {
+        return class;
+    }
     if is(&[
         "Throttling",
         "ThrottlingException",
@@ -212,17 +215,36 @@ fn record_change(code: &str, message: &str) -> Option<Class> {
 
 /// Codes that are also AWS's way to say "what you just made has not arrived here yet".
 fn not_yet(code: &str, message: &str) -> bool {
+    let message = message.to_lowercase();
+    let says = |texts: &[&str]| texts.iter().any(|text| message.contains(text));
     match code {
-        // A role that IAM has made, but that the other service cannot assume yet.
+        // A role that IAM has made, but that the other service cannot assume yet; a target group whose listener ECS does
+        // not see yet; a service that autoscaling does not see yet.
         "InvalidParameterException"
         | "InvalidParameterValue"
         | "InvalidParameter"
         | "ValidationError"
-        | "ClientException" => {
-            let message = message.to_lowercase();
-            message.contains("unable to assume") || message.contains("is not authorized to assume")
-        }
+        | "ValidationException"
+        | "ClientException" => says(&[
+            "unable to assume",
+            "is not authorized to assume",
+            "role is not valid",
+            "does not have an associated load balancer",
+            "ecs service doesn't exist",
+        ]),
         _ => false,
+    }
+}
+
+/// ECS says with two general codes what other services have codes for.
+fn ecs_class(code: &str, message: &str) -> Option<Class> {
+    let says = |text: &str| message.contains(text);
+    match code {
+        "InvalidParameterException" if says("was not idempotent") => Some(Class::Exists),
+        "InvalidParameterException" if says("still Draining") || says("still draining") => Some(Class::InUse),
+        "ClientException" if says("Unable to describe task definition") => Some(Class::Gone),
+        "ClientException" if says("task definition does not exist") => Some(Class::Gone),
+        _ => None,
     }
 }
 
@@ -263,5 +285,29 @@ mod tests {
         assert_eq!(class_of("InvalidChangeBatch", taken, 400), Class::Exists);
         let absent = "Tried to delete resource record set [name='a.example.', type='A'] but it was not found";
         assert_eq!(class_of("InvalidChangeBatch", absent, 400), Class::Gone);
+        check("ServiceNotFoundException", 400, Class::Gone);
+        check("LifecyclePolicyNotFoundException", 400, Class::Gone);
+        check("ClusterContainsTasksException", 400, Class::InUse);
+    }
+
+    #[test]
+    fn general_codes_mean_what_their_message_says() {
+        let check = |code, message, class| assert_eq!(class_of(code, message, 400), class, "{message}");
+        check("InvalidParameterException", "Creation of service was not idempotent.", Class::Exists);
+        check("InvalidParameterException", "Unable to Start a service that is still Draining.", Class::InUse);
+        check(
+            "InvalidParameterException",
+            "Unable to assume the service linked role. Please verify that the ECS service linked role exists.",
+            Class::NotYet,
+        );
+        check(
+            "InvalidParameterException",
+            "The target group with targetGroupArn arn:x does not have an associated load balancer.",
+            Class::NotYet,
+        );
+        check("ClientException", "Unable to describe task definition.", Class::Gone);
+        check("ClientException", "Role is not valid", Class::NotYet);
+        check("ValidationException", "ECS service doesn't exist: service/a/b", Class::NotYet);
+        check("InvalidParameterException", "Invalid cpu value specified", Class::Fatal);
     }
 }

@@ -16,7 +16,7 @@ pub(super) async fn run(session: &Session<'_>, arguments: &Destroy) -> anyhow::R
     let mut allow_delete: BTreeSet<_> = arguments.allow_delete.iter().cloned().collect();
     if arguments.allow_delete_all {
         let (aws, _) = session.account(&environment).await?;
-        let snapshot = run::observe(&aws, &environment.scope, &BTreeSet::new(), session.lag()).await?;
+        let snapshot = run::observe(&aws, &environment.scope, &Default::default(), session.lag()).await?;
         allow_delete.extend(snapshot.resources.into_iter().filter_map(|object| object.address));
     }
     let work = Work {

@@ -1,11 +1,10 @@
 //! What apply and destroy share: lease, snapshot, plan, question, execution, and the account of how it ended.
 
-use std::collections::BTreeSet;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use infra_engine::account::{Account, Caller};
 use infra_engine::execute::Outcome;
-use infra_engine::lease::{Applicant, Lease, LeaseError};
+use infra_engine::lease::{Applicant, Creating, Lease, LeaseError};
 use infra_engine::run::{self, Surroundings};
 use infra_model::address::Address;
 use infra_model::environment::nearest;
@@ -48,8 +47,10 @@ pub(super) async fn run(session: &Session<'_>, work: Work<'_>) -> anyhow::Result
         Err(error) => return Err(error.into()),
     };
     let exit = under_lease(session, &aws, &work, lease.as_ref()).await;
+    // Of an environment that is gone nothing stays, not even a note.
+    let emptied = work.target.resources.is_empty() && matches!(exit, Ok(Exit::Done));
     if let Some(lease) = lease
-        && let Err(error) = lease.release(&aws).await
+        && let Err(error) = lease.release(&aws, !emptied).await
     {
         session
             .output
@@ -88,7 +89,7 @@ async fn under_lease(
     work: &Work<'_>,
     lease: Option<&Lease>,
 ) -> anyhow::Result<Exit> {
-    let none = BTreeSet::new();
+    let none = Creating::new();
     let unfinished = lease.map_or(&none, |lease| &lease.unfinished);
     let snapshot = run::observe(aws, &work.target.scope, unfinished, session.lag()).await?;
     let plan = plan::plan(work.target, &snapshot, &work.options);

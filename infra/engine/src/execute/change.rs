@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use infra_model::address::Address;
-use infra_model::kinds::{Change, KindId};
+use infra_model::kinds::{Change, KindId, Wait};
 use infra_model::operations::Node;
 use infra_model::snapshot::{Observed, State};
 use infra_model::value::{self, Fields, Reference};
@@ -252,7 +252,7 @@ impl Execution<'_> {
             }
             _ => Vec::new(),
         };
-        let mut fields = self.resolved(wanted.fields.clone(), &needed).await?;
+        let mut fields = self.resolved(node, wanted.fields.clone(), &needed).await?;
         keep_owned(&mut fields, wanted, self.before(&node.address).as_ref());
         let token = self.token(&node.address, &fields, node.kind);
         let tags = self.graph.tags_of(&node.address, wanted);
@@ -276,29 +276,54 @@ impl Execution<'_> {
         }
     }
 
-    /// Fills in references. Those of the needed fields must be known by now; an attribute that AWS shows late is asked for.
-    async fn resolved(&self, fields: Fields, needed: &[&'static str]) -> Result<Fields, CallError> {
-        let mut asked = Pauses::until(Instant::now() + self.settings.lag + Duration::from_secs(60));
+    /// Fills in references. Those of the needed fields must be known and usable by now; what an earlier run has left
+    /// unsettled is waited for.
+    async fn resolved(
+        &self,
+        node: &Node,
+        fields: Fields,
+        needed: &[&'static str],
+    ) -> Result<Fields, CallError> {
+        let whole = Value::Object(fields);
+        let references: Vec<Reference> =
+            needed.iter().filter_map(|name| whole.get(*name)).flat_map(value::references).collect();
+        let slowest_s =
+            references.iter().filter_map(|r| self.object(&r.address)).map(|o| o.kind.spec().create_s).max();
+        // As long as an object of the slowest kind may take; see `settle`.
+        let patience =
+            Duration::from_secs(u64::from(slowest_s.unwrap_or(1)) * 4).max(Duration::from_secs(600));
+        let mut asked = Pauses::until(Instant::now() + patience);
         loop {
-            let whole = Value::Object(fields.clone());
-            let (resolved, _) = value::resolve(&whole, &|reference| self.value_of(reference));
-            let Value::Object(resolved) = resolved else {
-                return Err(internal("fields are an object".to_owned()));
+            let open: Vec<&Reference> =
+                references.iter().filter(|reference| !self.usable(reference)).collect();
+            let Some(first) = open.first() else {
+                let (resolved, _) = value::resolve(&whole, &|reference| self.value_of(reference));
+                let Value::Object(resolved) = resolved else {
+                    return Err(internal("fields are an object".to_owned()));
+                };
+                return Ok(resolved);
             };
-            let open: Vec<Reference> =
-                needed.iter().filter_map(|name| resolved.get(*name)).flat_map(value::references).collect();
-            let Some(first) = open.first() else { return Ok(resolved) };
+            let what = format!("{} `{}`", first.address, first.attribute.as_deref().unwrap_or("id"));
             for reference in &open {
-                self.ask_attributes(&reference.address).await?;
+                self.ask(&reference.address).await?;
             }
-            if open.iter().all(|reference| self.value_of(reference).is_some()) {
+            if open.iter().all(|reference| self.usable(reference)) {
                 continue;
             }
+            self.waiting(node, format!("needs {what}"));
             if !asked.pause().await {
-                let attribute = first.attribute.as_deref().unwrap_or("id");
-                return Err(internal(format!("{} has no `{attribute}` yet", first.address)));
+                return Err(internal(format!("{what} is still not known after {} s", patience.as_secs())));
             }
         }
+    }
+
+    /// Known, and not of an object that must settle before anything may name it.
+    fn usable(&self, reference: &Reference) -> bool {
+        let Some(object) = self.object(&reference.address) else { return false };
+        let spec = object.kind.spec();
+        let early = reference.attribute.as_deref().is_some_and(|name| !spec.late_attributes.contains(&name));
+        let pending = matches!(object.state, State::Pending(_)) && spec.wait == Wait::BeforeUse && !early;
+        !pending && self.value_of(reference).is_some()
     }
 
     fn value_of(&self, reference: &Reference) -> Option<String> {
@@ -309,10 +334,11 @@ impl Execution<'_> {
         }
     }
 
-    async fn ask_attributes(&self, address: &Address) -> Result<(), CallError> {
+    async fn ask(&self, address: &Address) -> Result<(), CallError> {
         let Some(mut object) = self.object(address) else { return Ok(()) };
         if let Some(look) = self.account.look(object.kind, &object.id).await? {
             object.attributes.extend(look.attributes);
+            object.state = look.state;
             self.put(address, object);
         }
         Ok(())

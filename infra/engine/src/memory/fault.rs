@@ -46,6 +46,7 @@ pub(super) struct Faults {
     armed: Mutex<Option<Fault>>,
     calls: AtomicU64,
     dead: AtomicBool,
+    struck: AtomicBool,
     notify: Notify,
 }
 
@@ -53,6 +54,11 @@ impl Faults {
     pub(super) fn arm(&self, fault: Fault) {
         *self.armed.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = Some(fault);
         self.calls.store(0, Ordering::SeqCst);
+        self.struck.store(false, Ordering::SeqCst);
+    }
+
+    pub(super) fn struck(&self) -> bool {
+        self.struck.load(Ordering::SeqCst)
     }
 
     pub(super) fn revive(&self) {
@@ -88,6 +94,7 @@ impl Faults {
         let call = self.calls.fetch_add(1, Ordering::SeqCst) + 1;
         let armed = *self.armed.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         let Some(fault) = armed.filter(|fault| fault.at == call) else { return Verdict::Proceed };
+        self.struck.store(true, Ordering::SeqCst);
         let lost = || CallError::new("memory", "Fault", Class::Lost, "the connection was cut");
         match fault.effect {
             Effect::Refused(class) => {

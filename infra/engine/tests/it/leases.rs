@@ -39,7 +39,7 @@ fn the_second_is_told_who_holds_it() {
             panic!("two hold it")
         };
         assert_eq!((claim.caller.as_str(), left_s), ("ada", 70));
-        lease.release(&account).await.unwrap();
+        lease.release(&account, true).await.unwrap();
         take(&account, &clock, &second).await.unwrap();
     });
 }

@@ -414,7 +414,7 @@ async fn apply_once(account: &Memory, graph: &Graph) -> Ended {
         Ok(finished) => finished,
         Err(error) => return Ended::Failed(error.to_string()),
     };
-    match lease.release(account).await {
+    match lease.release(account, true).await {
         Err(error) => Ended::Failed(error.to_string()),
         Ok(()) => Ended::Finished(Box::new((plan, finished))),
     }

@@ -11,7 +11,8 @@ pub struct Secret {
     pub description: Option<String>,
     /// How the value is made. `None`: somebody else writes it (a store's creation, or a person).
     pub generate: Option<Generate>,
-    /// Days in which a deleted secret can be brought back: 0 (at once) or 7 to 30.
+    /// Days in which a deleted secret can be brought back: 0 (gone at once) or 7 to 30. AWS asks for it only when the
+    /// secret is deleted, so it is kept in the tag `keyway:generation` until then; without that tag it is AWS's 30.
     pub recovery_days: Option<u32>,
 }
 
@@ -30,7 +31,7 @@ impl Kind for Secret {
             Field::fixed("name"),
             Field::live("description", "description"),
             Field::create_only("generate"),
-            Field::create_only("recovery_days"),
+            Field::live("recovery_days", "recovery"),
         ],
     )
     .attributes(&["arn"], &[])

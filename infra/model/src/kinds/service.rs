@@ -68,5 +68,6 @@ impl Kind for Service {
     )
     .attributes(&["name"], &[])
     .unique(&["cluster", "name"])
+    .token()
     .settles(Wait::AtEnd, 150, 60);
 }

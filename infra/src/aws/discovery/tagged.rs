@@ -28,6 +28,15 @@ impl Tagged {
         self.by_arn.get(arn)
     }
 
+    /// All that it knows, the dead included: where to look for what was adopted under a name of its own.
+    pub(crate) fn arns(&self) -> impl Iterator<Item = &str> {
+        self.by_arn.keys().map(String::as_str)
+    }
+
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (&str, &Tags)> {
+        self.by_arn.iter().map(|(arn, tags)| (arn.as_str(), tags))
+    }
+
     /// Whether the object's own service has to be asked for its tags: always when the tagging API may not be read,
     /// else when its name is one of ours and the index does not have it (yet).
     pub(crate) fn must_ask(&self, arn: &str, looks_ours: bool) -> bool {
@@ -41,9 +50,11 @@ impl Discovery<'_> {
         self.tagged.get_or_try_init(|| read(self)).await
     }
 
-    /// Whether a physical name begins as the blueprint's names do.
+    /// Whether a physical name begins as the blueprint's names do: `keyway-staging`, `keyway-staging-app`,
+    /// `keyway-staging/app`.
     pub(crate) fn names_ours(&self, name: &str) -> bool {
-        name.strip_prefix(&self.scope.prefix()).is_some_and(|rest| rest.starts_with('-'))
+        let rest = name.strip_prefix(&self.scope.prefix());
+        rest.is_some_and(|rest| rest.is_empty() || rest.starts_with(['-', '/']))
     }
 
     /// The tags of one object that a list has just shown. `ask` is its own service's call, made only when the index

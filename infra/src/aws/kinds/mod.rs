@@ -8,29 +8,37 @@ use infra_model::snapshot::Observed;
 use super::{Aws, Discovery};
 use crate::account::{CallError, Class, Look, Made, Operation};
 
-pub(crate) mod certificate;
-pub(crate) mod dns_record;
-pub(crate) mod dns_zone;
-pub(crate) mod ip_set;
-pub(crate) mod listener;
-pub(crate) mod load_balancer;
 pub(crate) mod cache;
 pub(crate) mod cache_parameter_group;
 pub(crate) mod cache_subnet_group;
+pub(crate) mod certificate;
+pub(crate) mod cluster;
 pub(crate) mod database;
 pub(crate) mod db_parameter_group;
 pub(crate) mod db_subnet_group;
+pub(crate) mod dns_record;
+pub(crate) mod dns_zone;
 pub(crate) mod elastic_ip;
 pub(crate) mod flow_log;
 pub(crate) mod internet_gateway;
+pub(crate) mod ip_set;
+pub(crate) mod listener;
+pub(crate) mod load_balancer;
+pub(crate) mod log_group;
 pub(crate) mod nat_gateway;
+pub(crate) mod repository;
+pub(crate) mod role;
 pub(crate) mod route_table;
+pub(crate) mod scaling;
+pub(crate) mod secret;
 pub(crate) mod security_group;
+pub(crate) mod service;
 pub(crate) mod subnet;
 pub(crate) mod target_group;
+pub(crate) mod task_definition;
 pub(crate) mod vpc;
-pub(crate) mod web_acl;
 pub(crate) mod vpc_endpoint;
+pub(crate) mod web_acl;
 
 /// One kind against AWS.
 #[async_trait]
@@ -73,16 +81,11 @@ pub(crate) trait AwsKind: Sync {
 
 /// The registry: one line a kind.
 static KINDS: &[&dyn AwsKind] = &[
+    &log_group::LogGroup,
+    &role::Role,
+    &secret::Secret,
+    &repository::Repository,
     &vpc::Vpc,
-    &subnet::Subnet,
-    &dns_zone::DnsZone,
-    &certificate::Certificate,
-    &load_balancer::LoadBalancer,
-    &target_group::TargetGroup,
-    &listener::Listener,
-    &dns_record::DnsRecord,
-    &ip_set::IpSet,
-    &web_acl::WebAcl,
     &internet_gateway::InternetGateway,
     &subnet::Subnet,
     &elastic_ip::ElasticIp,
@@ -91,12 +94,24 @@ static KINDS: &[&dyn AwsKind] = &[
     &security_group::SecurityGroup,
     &vpc_endpoint::VpcEndpoint,
     &flow_log::FlowLog,
+    &dns_zone::DnsZone,
+    &certificate::Certificate,
+    &load_balancer::LoadBalancer,
+    &target_group::TargetGroup,
+    &listener::Listener,
+    &dns_record::DnsRecord,
+    &ip_set::IpSet,
+    &web_acl::WebAcl,
     &cache_subnet_group::CacheSubnetGroup,
     &cache_parameter_group::CacheParameterGroup,
     &cache::Cache,
     &db_subnet_group::DbSubnetGroup,
     &db_parameter_group::DbParameterGroup,
     &database::Database,
+    &cluster::Cluster,
+    &task_definition::TaskDefinition,
+    &service::Service,
+    &scaling::Scaling,
 ];
 
 pub(crate) fn of(id: KindId) -> &'static dyn AwsKind {
@@ -128,4 +143,15 @@ pub(crate) fn gone_is_none<T>(answer: Result<T, CallError>) -> Result<Option<T>,
 /// The answer lacks what AWS promises to send.
 pub(crate) fn missing(service: &'static str, action: &'static str, what: &str) -> CallError {
     CallError::new(service, action, Class::Lost, format!("the answer has no {what}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_kind_of_the_model_is_here_once_and_in_its_order() {
+        let ids: Vec<KindId> = KINDS.iter().map(|kind| kind.id()).collect();
+        assert_eq!(ids, KindId::ALL);
+    }
 }

@@ -3,7 +3,7 @@
 use e2e::account;
 use e2e::{Faults, Stack, scene};
 
-use crate::{APPLY, assert_converges, spread, undisturbed};
+use crate::{APPLY, assert_converges, spread, undisturbed, undisturbed_destroy};
 
 /// At least so many processes are killed, spread over the whole run.
 const KILLS: u64 = 20;
@@ -24,7 +24,7 @@ fn apply_with(faults: Faults, after: &str) {
 
 #[test]
 fn apply_killed_anywhere_is_finished_by_the_next() {
-    for number in spread(last_changing(undisturbed().apply.changing), KILLS) {
+    for number in spread(last_changing(undisturbed().calls.changing), KILLS) {
         let faults = Faults { kill_after_changing: Some(number), ..Faults::default() };
         apply_with(faults, &format!("a kill -9 after changing call {number}"));
     }
@@ -36,7 +36,7 @@ fn answers_lost_by_apply_are_found_out() {
         Faults { cut_after_each_action: true, ..Faults::default() },
         "the first answer of each kind of changing call was lost",
     );
-    for number in spread(last_changing(undisturbed().apply.changing), CUTS) {
+    for number in spread(last_changing(undisturbed().calls.changing), CUTS) {
         let faults = Faults { cut_after_changing: Some(number), ..Faults::default() };
         apply_with(faults, &format!("the answer of changing call {number} was lost"));
     }
@@ -44,7 +44,7 @@ fn answers_lost_by_apply_are_found_out() {
 
 #[test]
 fn requests_lost_or_refused_are_made_by_the_next_apply() {
-    for number in spread(last_changing(undisturbed().apply.changing), CUTS / 2) {
+    for number in spread(last_changing(undisturbed().calls.changing), CUTS / 2) {
         let lost = Faults { cut_before_changing: Some(number), ..Faults::default() };
         apply_with(lost, &format!("changing call {number} never arrived"));
         let refusal = Some((number, 400, "InvalidParameterValue".to_owned()));
@@ -57,7 +57,7 @@ fn requests_lost_or_refused_are_made_by_the_next_apply() {
 fn destroy_interrupted_anywhere_is_finished_by_the_next() {
     let arguments = scene::destroy_arguments(scene::STAGING);
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
-    for number in spread(last_changing(undisturbed().destroy.changing), CUTS / 2) {
+    for number in spread(last_changing(undisturbed_destroy().changing), CUTS / 2) {
         for faults in [
             Faults { kill_after_changing: Some(number), ..Faults::default() },
             Faults { cut_after_changing: Some(number), ..Faults::default() },

@@ -2,7 +2,7 @@
 
 use e2e::{Faults, Stack, scene};
 
-use crate::{APPLY, assert_converges, undisturbed};
+use crate::{APPLY, assert_converges, undisturbed, undisturbed_destroy};
 
 const PERCENT: u64 = 30;
 /// Each throttled call is asked again, once or more: 1 / 0.7 of the calls, and what the halved rate adds.
@@ -26,7 +26,7 @@ fn apply_plan_and_destroy_get_through() {
     };
     let applied = stack.run_with(throttled(1), &APPLY).unwrap();
     assert_eq!(applied.status, Some(0), "{applied}");
-    within(stack.proxy.counts().all(), undisturbed().apply.all(), "apply");
+    within(stack.proxy.counts().all(), undisturbed().calls.all(), "apply");
     let plan = stack.run_with(throttled(2), &["plan", "--environment", scene::STAGING]).unwrap();
     assert_eq!(plan.status, Some(0), "{plan}");
     assert_converges(&stack, "a throttled apply");
@@ -35,6 +35,6 @@ fn apply_plan_and_destroy_get_through() {
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
     let destroyed = stack.run_with(throttled(3), &arguments).unwrap();
     assert_eq!(destroyed.status, Some(0), "{destroyed}");
-    within(stack.proxy.counts().all(), undisturbed().destroy.all(), "destroy");
+    within(stack.proxy.counts().all(), undisturbed_destroy().all(), "destroy");
     stack.destroy_to(scene::STAGING, &before);
 }

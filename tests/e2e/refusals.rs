@@ -12,7 +12,7 @@ const APPLY: [&str; 4] = ["apply", "--environment", scene::STAGING, "--yes"];
 #[track_caller]
 fn check(run: &Run, statuses: &[i32], words: &[&str]) {
     assert!(run.status.is_some_and(|status| statuses.contains(&status)), "wanted {statuses:?}: {run}");
-    let said = run.stderr.to_lowercase();
+    let said = format!("{}{}", run.stdout, run.stderr).to_lowercase();
     for word in words {
         assert!(said.contains(&word.to_lowercase()), "`{word}` is not in the message: {run}");
     }

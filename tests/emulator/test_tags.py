@@ -20,7 +20,7 @@ class Tagging(Case):
         self.ec2.create_security_group(GroupName="tagged", Description="d", VpcId=self.vpc, TagSpecifications=scene("security-group"))
         group = client("logs")
         group.create_log_group(logGroupName=f"/g{self.n}", tags=plain)
-        role = client("iam").create_role(RoleName=f"r{self.n}", AssumeRolePolicyDocument=TRUST)["Role"]["Arn"]
+        role = client("iam").create_role(RoleName=f"r{self.n}", AssumeRolePolicyDocument=TRUST, Tags=tag)["Role"]["Arn"]
         self.ec2.create_flow_logs(ResourceIds=[self.vpc], ResourceType="VPC", TrafficType="ALL", LogGroupName=f"/g{self.n}", DeliverLogsPermissionArn=role, TagSpecifications=scene("vpc-flow-log"))
         balancer = self.balancer("tags", subnets, Tags=tag)
         targets = self.target_group("tags", Tags=tag)
@@ -57,6 +57,25 @@ class Tagging(Case):
                 "elasticache:subnetgroup", "elasticache:replicationgroup", "elasticache:parametergroup", "rds:subgrp", "rds:db",
             },
         )
+        scaled = client("application-autoscaling")
+        self.ecs.create_service(cluster=f"t{self.n}", serviceName="s", taskDefinition=f"t{self.n}", desiredCount=1)
+        target = {"ServiceNamespace": "ecs", "ResourceId": f"service/t{self.n}/s", "ScalableDimension": "ecs:service:DesiredCount"}
+        scaled.register_scalable_target(**target, MinCapacity=1, MaxCapacity=2)
+        client("ssm").put_parameter(Name=f"/t{self.n}", Value="x", Type="String")
+        client("route53").create_hosted_zone(Name=f"t{self.n}.example", CallerReference=f"t{self.n}")
+        known = {row["kind"] for row in inventory()}
+        self.assertLessEqual(
+            {
+                "vpc", "subnet", "elastic-ip", "nat-gateway", "endpoint", "security-group", "flow-log", "network-interface",
+                "load-balancer", "target-group", "listener", "listener-rule", "ip-set", "web-acl", "repository", "secret",
+                "certificate", "cluster", "service", "task-definition", "scalable-target", "replication-group",
+                "cache-subnet-group", "cache-parameter-group", "db-subnet-group", "database", "role", "log-group", "parameter",
+                "zone",
+            },
+            known,
+        )
+        role = next(row for row in inventory() if row["kind"] == "role" and row["id"] == f"r{self.n}")
+        self.assertEqual(role["tags"], {"scene": f"s{self.n}"})
         only = tagging.get_resources(TagFilters=[{"Key": "scene"}], ResourceTypeFilters=["ec2:elastic-ip"])["ResourceTagMappingList"]
         self.assertTrue(only and all(":elastic-ip/" in r["ResourceARN"] for r in only))
         many = tagging.get_resources(TagFilters=[{"Key": "scene", "Values": [f"s{self.n}"]}], ResourcesPerPage=5)

@@ -95,10 +95,11 @@ pub fn by_kind(things: &[Thing]) -> String {
 
 /// Addresses that more than one thing of the same kind carries: things made twice.
 pub fn doubled(things: &[Thing]) -> Vec<String> {
+    // Old revisions of a task definition keep the tags they were registered with; rules carry their listener's.
+    let alone = |thing: &&Thing| !matches!(thing.kind.as_str(), "task-definition" | "listener-rule");
     let mut seen: BTreeMap<(&str, &str), usize> = BTreeMap::new();
-    for thing in things {
-        // Old revisions of a task definition keep the tags they were registered with.
-        if let (Some(address), false) = (thing.address(), thing.kind == "task-definition") {
+    for thing in things.iter().filter(alone) {
+        if let Some(address) = thing.address() {
             *seen.entry((&thing.kind, address)).or_default() += 1;
         }
     }

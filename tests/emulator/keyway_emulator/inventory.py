@@ -109,7 +109,8 @@ def scaling(b, region):
 def iam(b, region):
     for role in b.roles.values():
         if not role.path.startswith("/aws-service-role/"):
-            yield row("role", region, role.name, pairs(role.get_tags()), inline=sorted(role.policies), attached=sorted(role.managed_policies))
+            tags = role.tags.values() if isinstance(role.tags, dict) else role.tags
+            yield row("role", region, role.name, pairs(tags), inline=sorted(role.policies), attached=sorted(role.managed_policies))
     for policy in b.managed_policies.values():
         if ":iam::aws:" not in policy.arn:
             yield row("policy", region, policy.arn)
@@ -176,7 +177,7 @@ def ssm(b, region):
 
 
 READERS = {
-    "ec2": ec2, "elbv2": elbv2, "wafv2": wafv2, "ecs": ecs, "applicationautoscaling": scaling, "iam": iam, "logs": logs,
+    "ec2": ec2, "elbv2": elbv2, "wafv2": wafv2, "ecs": ecs, "application-autoscaling": scaling, "iam": iam, "logs": logs,
     "ecr": ecr, "secretsmanager": secretsmanager, "elasticache": elasticache, "rds": rds, "acm": acm, "route53": route53,
     "ssm": ssm,
 }

@@ -48,9 +48,9 @@ class Application:
     def __call__(self, environ, start_response):
         path = environ.get("PATH_INFO", "")
         with self.one_at_a_time:
-            if path.startswith(PREFIX):
-                return self.own(path.removeprefix(PREFIX), environ, start_response)
             try:
+                if path.startswith(PREFIX):
+                    return self.own(path.removeprefix(PREFIX), start_response)
                 # Consumed under the lock: some of moto's answers are generators.
                 return [b"".join(self.moto(environ, start_response))]
             except Exception:
@@ -58,7 +58,7 @@ class Application:
                 start_response("500 Internal Server Error", [("Content-Type", "text/plain")])
                 return [traceback.format_exc(limit=0).encode()]
 
-    def own(self, path, environ, start_response):
+    def own(self, path, start_response):
         """`ready` for those who wait, `inventory` (everything alive, read from moto's state and not through its API)."""
         if path == "ready":
             body = {"ready": True}

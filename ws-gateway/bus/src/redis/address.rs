@@ -229,11 +229,11 @@ mod tests {
         };
         check("redis://cache.local", false, &["cache.local:6379"], false);
         check("redis://user:pass@cache.local:7000/3", false, &["cache.local:7000"], false);
-        check("redis-cluster://a:7000?node=b:7001", true, &["a:7000", "b:7001"], false);
+        check("redis-cluster://a:7000?node=b:7001", true, &["b:7001", "a:7000"], false);
         check(
             "redis-sentinel://a:26379?sentinelServiceName=main&node=b:26379",
             false,
-            &["a:26379", "b:26379"],
+            &["b:26379", "a:26379"],
             false,
         );
     }

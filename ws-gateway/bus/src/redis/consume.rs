@@ -239,10 +239,10 @@ impl Shared {
         let arguments =
             vec![self.token(fence).into(), GROUP.into(), self.name.as_str().into(), TAKE_OVER_MAX.into()];
         let client = self.sender.client(partition);
-        let taken: Result<Option<Vec<Stored>>, BusError> =
+        let taken: Result<(i64, Vec<Stored>), BusError> =
             self.sender.run("taking over", client, &TAKE_OVER, names, arguments).await;
         match taken {
-            Ok(Some(entries)) => {
+            Ok((1, entries)) => {
                 let complete = entries.is_empty();
                 self.add(partition, fence, entries).await;
                 let mut state = self.state();
@@ -253,8 +253,9 @@ impl Shared {
                     lease.phase = Phase::Reading;
                 }
             }
-            Ok(None) => tracing::warn!(partition, fence, "a lease was lost before its partition was read"),
-            Err(error) => tracing::warn!(%error, partition, "unfinished requests were not taken over"),
+            // Both without waking anyone: the next attempt comes with the next renewal.
+            Ok(_) => return tracing::warn!(partition, fence, "a lease was lost before its partition was read"),
+            Err(error) => return tracing::warn!(%error, partition, "unfinished requests were not taken over"),
         }
         self.changed.notify_waiters();
     }

@@ -199,18 +199,19 @@ return redis.call('del', KEYS[1])",
 });
 
 /// KEYS lease, request stream; ARGV token, group, consumer, count.
-/// Takes over what earlier holders left unfinished, oldest first: {{id, deliveries, request}}; false when fenced.
+/// Takes over what earlier holders left unfinished, oldest first: {1, {{id, deliveries, request}}}; {0} when
+/// fenced (a bare empty list would read like nothing at all).
 pub(crate) static TAKE_OVER: LazyLock<Script> = LazyLock::new(|| {
     Script::new(
         "\
-if redis.call('get', KEYS[1]) ~= ARGV[1] then return false end
+if redis.call('get', KEYS[1]) ~= ARGV[1] then return {0, {}} end
 redis.pcall('xgroup', 'CREATE', KEYS[2], ARGV[2], '0', 'MKSTREAM')
 local taken = {}
 for _, pending in ipairs(redis.call('xpending', KEYS[2], ARGV[2], '-', '+', ARGV[4])) do
   local entries = redis.call('xclaim', KEYS[2], ARGV[2], ARGV[3], 0, pending[1])
   if entries[1] then taken[#taken + 1] = {pending[1], pending[4] + 1, entries[1][2][2]} end
 end
-return taken",
+return {1, taken}",
     )
 });
 

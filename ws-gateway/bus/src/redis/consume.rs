@@ -254,7 +254,9 @@ impl Shared {
                 }
             }
             // Both without waking anyone: the next attempt comes with the next renewal.
-            Ok(_) => return tracing::warn!(partition, fence, "a lease was lost before its partition was read"),
+            Ok(_) => {
+                return tracing::warn!(partition, fence, "a lease was lost before its partition was read");
+            }
             Err(error) => return tracing::warn!(%error, partition, "unfinished requests were not taken over"),
         }
         self.changed.notify_waiters();

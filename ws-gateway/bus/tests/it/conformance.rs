@@ -67,7 +67,7 @@ fn person(user: &str, client: &str) -> ClientInfo {
     ClientInfo { user: user.into(), client: client.into(), ..ClientInfo::default() }
 }
 
-fn question(key: &str, data: &str) -> Request {
+pub fn question(key: &str, data: &str) -> Request {
     Request {
         method: "test.echo".into(),
         data: Bytes::copy_from_slice(data.as_bytes()),
@@ -514,7 +514,7 @@ pub async fn a_failed_request_holds_its_key_back(world: &dyn World) {
 }
 
 /// A handler that notes `key data deliveries` and answers.
-fn recording() -> (Handler, impl Fn() -> Vec<String>) {
+pub fn recording() -> (Handler, impl Fn() -> Vec<String>) {
     let seen: Arc<Mutex<Vec<String>>> = Arc::default();
     let read = Arc::clone(&seen);
     let handler = Handler::new(move |delivery: Delivery| {

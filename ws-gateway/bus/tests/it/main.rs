@@ -3,6 +3,7 @@
 // The cases are functions shared by several tests, which the lint's own exception for tests does not see.
 #![allow(clippy::unwrap_used)]
 
+mod chaos;
 mod conformance;
 mod memory;
 mod recorder;

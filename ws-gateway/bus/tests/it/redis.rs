@@ -10,9 +10,10 @@ use crate::conformance::{World, as_tests, cases};
 use crate::server::{Cluster, Server};
 
 /// Nodes and backends of one server, or of one cluster under a prefix of their own.
-pub struct Redis {
-    pub options: RedisOptions,
-    pub server: Option<Server>,
+struct Redis {
+    options: RedisOptions,
+    /// Killed with its world.
+    _server: Option<Server>,
 }
 
 #[async_trait]
@@ -41,7 +42,7 @@ pub fn options(url: String) -> RedisOptions {
 
 async fn world() -> Redis {
     let server = Server::start(&[]);
-    Redis { options: options(server.url()), server: Some(server) }
+    Redis { options: options(server.url()), _server: Some(server) }
 }
 
 cases!(as_tests world);
@@ -61,7 +62,7 @@ mod cluster {
                     ..options($cluster.url())
                 };
                 eprintln!("cluster: {}", stringify!($case));
-                conformance::$case(&Redis { options, server: None }).await;
+                conformance::$case(&Redis { options, _server: None }).await;
             })*
         };
     }

@@ -2,7 +2,7 @@
 
 use std::net::TcpListener;
 use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use tempfile::TempDir;
 
@@ -26,6 +26,20 @@ impl Server {
         let _ = tracing_subscriber::fmt().with_test_writer().try_init();
         let folder = tempfile::tempdir().unwrap();
         let arguments: Vec<String> = arguments.iter().map(|argument| (*argument).to_owned()).collect();
+        let child = spawn(port, &folder, &arguments);
+        let server = Server { port, child, folder, arguments };
+        server.wait_until_up();
+        server
+    }
+
+    /// A sentinel that watches the master on `port` under the name `main` and decides alone.
+    pub fn sentinel(port: u16) -> Server {
+        let folder = tempfile::tempdir().unwrap();
+        let watch = format!("sentinel monitor main 127.0.0.1 {port} 1\n");
+        let timing = "sentinel down-after-milliseconds main 500\nsentinel failover-timeout main 2000\n";
+        std::fs::write(folder.path().join("sentinel.conf"), watch + timing).unwrap();
+        let arguments = vec!["sentinel.conf".to_owned(), "--sentinel".to_owned()];
+        let port = free_port();
         let child = spawn(port, &folder, &arguments);
         let server = Server { port, child, folder, arguments };
         server.wait_until_up();
@@ -94,7 +108,10 @@ impl Drop for Server {
 fn spawn(port: u16, folder: &TempDir, arguments: &[String]) -> Child {
     let mut command = Command::new("redis-server");
     // A sentinel's configuration file must come first; its folder is the one thing both kinds share.
-    command.current_dir(folder.path()).args(arguments).args(["--port", &port.to_string(), "--save", ""]);
+    command.current_dir(folder.path()).args(arguments).args(["--port", &port.to_string()]);
+    if !arguments.iter().any(|argument| argument == "--sentinel") {
+        command.args(["--save", ""]);
+    }
     command.args(["--bind", "127.0.0.1"]).stdout(Stdio::null()).stderr(Stdio::null()).stdin(Stdio::null());
     command.spawn().unwrap_or_else(|error| {
         panic!("these tests need a real redis-server: install the Debian package `redis-server` ({error})")
@@ -150,9 +167,4 @@ impl Cluster {
             self.servers[1..].iter().map(|one| format!("node=127.0.0.1:{}", one.port)).collect();
         format!("redis-cluster://127.0.0.1:{}?{}", self.servers[0].port, nodes.join("&"))
     }
-}
-
-/// A pause in a test that makes Redis unreachable for a while, not one that hopes something has happened.
-pub async fn outage(duration: Duration) {
-    tokio::time::sleep(duration).await;
 }

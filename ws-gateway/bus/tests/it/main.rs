@@ -6,6 +6,7 @@
 mod chaos;
 mod conformance;
 mod memory;
+mod process;
 mod recorder;
 mod redis;
 mod server;

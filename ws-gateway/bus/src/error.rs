@@ -65,7 +65,26 @@ pub(crate) fn check_channel(channel: &str) -> Result<(), BusError> {
             remedy: "channel names have 1 to 255 bytes",
         });
     }
+    // What starts with a space is the bus's own.
+    if channel.starts_with(' ') {
+        return Err(BusError::Invalid {
+            field: "channel",
+            fault: "starts with a space".to_owned(),
+            remedy: "choose another name",
+        });
+    }
     Ok(())
+}
+
+pub(crate) fn check_key(key: Option<&str>) -> Result<(), BusError> {
+    match key.map_or(0, str::len) {
+        0..=CHANNEL_BYTES_MAX => Ok(()),
+        length => Err(BusError::Invalid {
+            field: "idempotency_key",
+            fault: format!("{length} bytes long"),
+            remedy: "idempotency keys have at most 255 bytes",
+        }),
+    }
 }
 
 pub(crate) fn check_payload(field: &'static str, bytes: usize) -> Result<(), BusError> {

@@ -12,7 +12,7 @@ use tokio::time::Instant;
 
 use crate::backend::{Backend, Handler, ReplyTo, RequestQueue, ServeOptions, serve};
 use crate::delegate::channels_of_broker;
-use crate::error::{BusError, check_channel, check_payload};
+use crate::error::{BusError, check_channel, check_key, check_payload};
 use crate::event::{BusEvent, Control, EventSink};
 use crate::limits::{PARTITION_REQUESTS_MAX, PARTITIONS, partition_of};
 use crate::memory::channel::Shard;
@@ -112,6 +112,7 @@ impl Channels for Broker {
         options: &PublishOptions,
     ) -> Result<Published, BusError> {
         check_payload("publication.data", publication.data.len())?;
+        check_key(options.idempotency_key.as_deref())?;
         Ok(self.shard(channel)?.publish(channel, publication, options, Instant::now()))
     }
 

@@ -149,22 +149,20 @@ impl RedisBus {
                 tokio::pin!(changed);
                 // Registered before looking, or a confirmation between the two would be slept over.
                 changed.as_mut().enable();
-                match self.receiver.interest(partition).tracks.get(channel).map(|track| track.confirmed) {
-                    Some(false) => {}
-                    // Unsubscribed meanwhile by another task: that one came later.
-                    Some(true) | None => return,
+                let confirmed =
+                    self.receiver.interest(partition).tracks.get(channel).map(|track| track.confirmed);
+                match confirmed {
+                    Some(false) => changed.await,
+                    Some(true) => return Ok(()),
+                    None => return Err(Unavailable::Absent { reason: "unsubscribed meanwhile".to_owned() }),
                 }
-                changed.await;
             }
         };
-        if tokio::time::timeout(timeout, confirmed).await.is_err() {
+        let waited = tokio::time::timeout(timeout, confirmed).await.unwrap_or_else(|_| {
             self.forget(channel);
-            return Err(BusError::Unavailable {
-                attempted: format!("subscribing to `{channel}`"),
-                why: Unavailable::Slow { waited_ms: timeout.as_millis() as u64 },
-            });
-        }
-        Ok(())
+            Err(Unavailable::Slow { waited_ms: timeout.as_millis() as u64 })
+        });
+        waited.map_err(|why| BusError::Unavailable { attempted: format!("subscribing to `{channel}`"), why })
     }
 
     fn forget(&self, channel: &str) {
@@ -304,7 +302,7 @@ impl Bus for RedisBus {
             overflowed: count(&counters.overflowed),
             gaps_repaired: count(&counters.gaps_repaired),
             gaps_unrepaired: count(&counters.gaps_unrepaired),
-            reconnects: count(&counters.reconnects).saturating_sub(links.len() as u64),
+            reconnects: count(&counters.reconnects),
             replies_unclaimed: self.receiver.pending.unclaimed(),
         }
     }

@@ -12,7 +12,7 @@ use crate::envelope::{
     Message, UNPOSITIONED, decode_info, decode_message, encode_control, encode_info, encode_presence_change,
     encode_publication,
 };
-use crate::error::{BusError, check_channel, check_payload};
+use crate::error::{BusError, check_channel, check_key, check_payload};
 use crate::event::Control;
 use crate::limits::{
     CONTROL_CHANNEL, CONTROLS_KEPT, CONTROLS_TTL_MS, HISTORY_READ_MAX, POSITION_TTL_MS, partition_of,
@@ -130,6 +130,7 @@ impl Channels for Sender {
     ) -> Result<Published, BusError> {
         check_channel(channel)?;
         check_payload("publication.data", publication.data.len())?;
+        check_key(options.idempotency_key.as_deref())?;
         let once = options.idempotency_key.as_deref().map(|key| (key, options.idempotency_ttl()));
         match (options.history, once) {
             (Some(history), once) => {

@@ -11,7 +11,7 @@ use futures::stream;
 use tokio::sync::{Notify, mpsc};
 
 use crate::error::BusError;
-use crate::limits::{HISTORY_READ_MAX, PARTITIONS, partition_of};
+use crate::limits::{CONTROL_CHANNEL, HISTORY_READ_MAX, PARTITIONS, partition_of};
 use crate::message::HistoryFilter;
 use crate::position::Position;
 use crate::redis::receive::Receiver;
@@ -130,8 +130,14 @@ impl Positions {
             }
             // The top is ahead and the stream gave nothing: expired or removed.
             complete &= track.since().offset > before || read.top.offset <= before;
+            let new_epoch = track.epoch() != &read.top.epoch;
             match track.repaired(&read.top, complete) {
                 Repaired::Again => continue,
+                // Of controls nothing may be skipped: the new numbering is read from its start.
+                Repaired::Lost if new_epoch && &*channel == CONTROL_CHANNEL => {
+                    track.follow(read.top.epoch.clone(), read.top.offset);
+                    continue;
+                }
                 Repaired::Done => {
                     self.receiver.counters.gaps_repaired.fetch_add(1, Ordering::Relaxed);
                 }

@@ -33,6 +33,9 @@ const REBUILD_PAUSE_MAX: Duration = Duration::from_secs(2);
 /// How often a cluster is asked who owns what, besides after every failure.
 const TOPOLOGY_EVERY: Duration = Duration::from_secs(10);
 
+/// The running link of each server, with what it serves.
+type Handles = HashMap<Address, (Vec<u16>, tokio::task::AbortHandle)>;
+
 pub(crate) struct Links {
     pub receiver: Arc<Receiver>,
     pub sender: Arc<Sender>,
@@ -41,6 +44,7 @@ pub(crate) struct Links {
     pub canary_every: Duration,
     /// Positions are to be checked at once.
     pub suspect: Arc<Notify>,
+    /// Also links that are being rebuilt, not ready.
     pub live: Mutex<HashMap<Address, Live>>,
 }
 
@@ -60,8 +64,8 @@ impl Links {
 
     /// Keeps a link to every server, for ever. Each turn either waits for something to happen or pauses.
     pub(crate) async fn supervise(self: Arc<Links>) {
-        let mut running: JoinSet<Address> = JoinSet::new();
-        let mut handles: HashMap<Address, (Vec<u16>, tokio::task::AbortHandle)> = HashMap::new();
+        let mut running: JoinSet<()> = JoinSet::new();
+        let mut handles = Handles::new();
         let mut pause = REBUILD_PAUSE_MIN;
         loop {
             let known: Vec<Address> = handles.keys().cloned().collect();
@@ -69,16 +73,22 @@ impl Links {
                 Ok(topology) => self.adjust(&topology, &mut handles, &mut running),
                 Err(error) => tracing::warn!(%error, "the topology is unknown; trying again"),
             }
-            let wait = if self.place.is_cluster() { TOPOLOGY_EVERY } else { Duration::MAX };
+            let wait = if self.place.is_cluster() { TOPOLOGY_EVERY } else { TOPOLOGY_EVERY * 360 };
             let ended = tokio::select! {
-                ended = running.join_next(), if !running.is_empty() => ended,
-                () = tokio::time::sleep(wait.min(Duration::from_secs(3600))), if !running.is_empty() => None,
+                ended = running.join_next_with_id(), if !running.is_empty() => ended,
+                () = tokio::time::sleep(wait), if !running.is_empty() => None,
                 () = std::future::ready(()), if running.is_empty() => None,
             };
-            if let Some(Ok(address)) = &ended {
-                let was_ready = self.live().remove(address).is_some_and(|live| live.ready);
-                handles.remove(address);
-                if was_ready {
+            let id =
+                ended.as_ref().map(|ended| ended.as_ref().map_or_else(|error| error.id(), |(id, ())| *id));
+            // A link that was replaced has no handle any more.
+            let address =
+                handles.iter().find(|(_, (_, handle))| Some(handle.id()) == id).map(|(one, _)| one.clone());
+            if let Some(address) = address {
+                handles.remove(&address);
+                if let Some(live) = self.live().get_mut(&address)
+                    && std::mem::take(&mut live.ready)
+                {
                     pause = REBUILD_PAUSE_MIN;
                 }
             }
@@ -89,12 +99,7 @@ impl Links {
         }
     }
 
-    fn adjust(
-        self: &Arc<Links>,
-        wanted: &Topology,
-        handles: &mut HashMap<Address, (Vec<u16>, tokio::task::AbortHandle)>,
-        running: &mut JoinSet<Address>,
-    ) {
+    fn adjust(self: &Arc<Links>, wanted: &Topology, handles: &mut Handles, running: &mut JoinSet<()>) {
         handles.retain(|address, (partitions, handle)| {
             let stays = wanted.get(address) == Some(partitions);
             if !stays {
@@ -114,7 +119,6 @@ impl Links {
                     if let Err(error) = links.run(&address, &partitions).await {
                         tracing::warn!(%address, %error, "the link to Redis ended; building it anew");
                     }
-                    address
                 }
             });
             handles.insert(address, (partitions, handle));
@@ -140,12 +144,13 @@ impl Links {
             self.receiver.set_nudge(*partition, Arc::clone(&nudge));
         }
         let live = Live { partitions: partitions.to_vec(), canaries: Arc::clone(&canaries), ready: false };
-        self.live().insert(address.clone(), live);
+        let rebuilt = self.live().insert(address.clone(), live).is_some();
         self.settle(&connection, partitions).await.map_err(failed)?;
         if let Some(live) = self.live().get_mut(address) {
             live.ready = true;
         }
-        if self.receiver.counters.reconnects.fetch_add(1, Ordering::Relaxed) > 0 {
+        if rebuilt {
+            self.receiver.counters.reconnects.fetch_add(1, Ordering::Relaxed);
             (self.receiver.sink)(BusEvent::PositionsSuspect);
             self.suspect.notify_one();
         }
@@ -241,10 +246,14 @@ impl Links {
             let names: Vec<String> =
                 joining.iter().map(|(_, channel)| self.receiver.keys.live(channel)).collect();
             self.subscribe_names(connection, &names).await?;
+            let mut served: Vec<u16> = joining.iter().map(|(partition, _)| *partition).collect();
             for (partition, channel) in joining {
                 if let Some(track) = self.receiver.interest(partition).tracks.get_mut(&channel) {
                     track.confirmed = true;
                 }
+            }
+            served.dedup();
+            for partition in served {
                 self.receiver.confirmed[usize::from(partition)].notify_waiters();
             }
         }

@@ -12,7 +12,7 @@ use tokio::sync::{Notify, mpsc};
 
 use crate::envelope::{Message, decode_message, parse_frame};
 use crate::event::{BusEvent, EventSink};
-use crate::limits::PARTITIONS;
+use crate::limits::{CONTROL_CHANNEL, PARTITIONS};
 use crate::pending::Pending;
 use crate::position::{Epoch, Position};
 use crate::redis::keys::{Keys, Live};
@@ -210,6 +210,11 @@ impl Receiver {
             Verdict::Deliver => {}
             Verdict::Drop => return,
             Verdict::StartRepair => return self.want_repair(track, channel),
+            Verdict::NewEpoch if &*channel == CONTROL_CHANNEL => {
+                // Of controls nothing may be skipped: the new numbering is read from its start.
+                track.follow(track.epoch().clone(), offset);
+                return self.want_repair(track, channel);
+            }
             Verdict::NewEpoch => {
                 self.counters.gaps_unrepaired.fetch_add(1, Ordering::Relaxed);
                 let top = Position::new(track.epoch().clone(), offset);
@@ -230,7 +235,7 @@ impl Receiver {
     }
 
     pub(crate) fn gap(&self, channel: &Arc<str>, top: Position) {
-        if &**channel == crate::limits::CONTROL_CHANNEL {
+        if &**channel == CONTROL_CHANNEL {
             tracing::error!(
                 "controls were missed and cannot be read again; revocations may have been among them"
             );

@@ -200,7 +200,8 @@ return redis.call('del', KEYS[1])",
 
 /// KEYS lease, request stream; ARGV token, group, consumer, count.
 /// Takes over what earlier holders left unfinished, oldest first: {1, {{id, deliveries, request}}}; {0} when
-/// fenced (a bare empty list would read like nothing at all).
+/// fenced (a bare empty list would read like nothing at all). When nothing is left, the names of consumers that
+/// are gone are forgotten.
 pub(crate) static TAKE_OVER: LazyLock<Script> = LazyLock::new(|| {
     Script::new(
         "\
@@ -210,6 +211,11 @@ local taken = {}
 for _, pending in ipairs(redis.call('xpending', KEYS[2], ARGV[2], '-', '+', ARGV[4])) do
   local entries = redis.call('xclaim', KEYS[2], ARGV[2], ARGV[3], 0, pending[1])
   if entries[1] then taken[#taken + 1] = {pending[1], pending[4] + 1, entries[1][2][2]} end
+end
+if #taken == 0 then
+  for _, consumer in ipairs(redis.call('xinfo', 'CONSUMERS', KEYS[2], ARGV[2])) do
+    if consumer[2] ~= ARGV[3] then redis.call('xgroup', 'DELCONSUMER', KEYS[2], ARGV[2], consumer[2]) end
+  end
 end
 return {1, taken}",
     )

@@ -53,10 +53,10 @@ impl Track {
 
     /// Judges a live publication.
     pub(crate) fn judge(&mut self, epoch: &[u8], offset: u64) -> Verdict {
-        self.active = true;
         if offset == 0 {
             return Verdict::Deliver;
         }
+        self.active = true;
         if let Some(repair) = &mut self.repair {
             repair.seen = repair.seen.max(offset);
             return Verdict::Drop;
@@ -143,6 +143,12 @@ impl Track {
         }
         self.repair = None;
         Repaired::Done
+    }
+
+    /// Reads a new numbering from its start: for channels of which every message counts.
+    pub(crate) fn follow(&mut self, epoch: Epoch, seen: u64) {
+        self.restart(epoch, Some(0));
+        self.repair = Some(Repair { seen, readings: 0 });
     }
 
     /// Gives up reading: the next live publication starts afresh.
@@ -234,6 +240,7 @@ mod tests {
         assert!(!track.due(true), "nothing is known of it");
         track.judge(b"e", 3);
         assert!(!track.due(false), "traffic checks by itself");
+        track.judge(b"", 0);
         assert!(track.due(false));
         assert!(!track.check(&at("e", 3)));
         assert!(track.check(&at("e", 4)));

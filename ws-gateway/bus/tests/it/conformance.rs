@@ -405,6 +405,9 @@ pub async fn bad_names_are_refused(world: &dyn World) {
         |result: Result<(), BusError>| assert!(matches!(result, Err(BusError::Invalid { .. })), "{result:?}");
     invalid(node.subscribe("").await);
     invalid(node.subscribe(&"x".repeat(256)).await);
+    invalid(node.subscribe(" control").await);
+    invalid(node.publish(" control", text("forged"), &kept()).await.map(drop));
+    invalid(node.publish("a", text("a"), &kept().once("k".repeat(256))).await.map(drop));
     invalid(node.publish("", text("a"), &kept()).await.map(drop));
     let large = NewPublication::of(vec![0; keyway_bus::PAYLOAD_BYTES_MAX + 1]);
     invalid(node.publish("a", large, &kept()).await.map(drop));

@@ -80,8 +80,13 @@ pub fn question(key: &str, data: &str) -> Request {
     }
 }
 
+/// A question whose asker waits through a change of holders.
+pub fn patient(key: &str, data: &str) -> Request {
+    Request { deadline_ms: now_ms() + 20_000, ..question(key, data) }
+}
+
 fn quick() -> ServeOptions {
-    ServeOptions { lease_ms: 600, retry_first_ms: 10, ..ServeOptions::default() }
+    ServeOptions { lease_ms: 1_500, retry_first_ms: 10, ..ServeOptions::default() }
 }
 
 /// A backend at work in its own task; dropped, it crashes.
@@ -586,7 +591,7 @@ pub async fn two_backends_share_partitions(world: &dyn World) {
     // Which backend answers each of 64 keys of different partitions.
     let keys: Vec<String> = one_key_per_partition();
     let census = || async {
-        let answers = join_all(keys.iter().map(|key| node.request(question(key, "")))).await;
+        let answers = join_all(keys.iter().map(|key| node.request(patient(key, "")))).await;
         let mut count: HashMap<Bytes, usize> = HashMap::new();
         for answer in answers {
             *count.entry(answer.unwrap().unwrap()).or_default() += 1;
@@ -616,7 +621,7 @@ pub async fn a_dead_backend_s_requests_come_again(world: &dyn World) {
     let dying = Serving::start(world.backend().await, stuck);
     let asked = {
         let node = Arc::clone(&node);
-        tokio::spawn(async move { node.request(question("k", "first")).await })
+        tokio::spawn(async move { node.request(patient("k", "first")).await })
     };
     begun.acquire().await.unwrap().forget();
     node.send(question("k", "second")).await.unwrap();

@@ -6,7 +6,7 @@ use std::process::{Child, Command, Stdio};
 
 use keyway_bus::{Bus, RedisBus, Request, partition_of};
 
-use crate::conformance::question;
+use crate::conformance::patient;
 use crate::recorder::{Recorder, until};
 use crate::redis::options;
 use crate::server::Server;
@@ -16,7 +16,7 @@ struct Process(Child);
 impl Process {
     fn start(server: &Server, work_ms: u64) -> Process {
         let mut command = Command::new(example());
-        command.args(["--redis", &server.url(), "--lease-ms", "600", "--work-ms", &work_ms.to_string()]);
+        command.args(["--redis", &server.url(), "--lease-ms", "1500", "--work-ms", &work_ms.to_string()]);
         Process(command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap())
     }
 
@@ -40,12 +40,6 @@ fn example() -> PathBuf {
     path
 }
 
-fn patient(key: &str, data: &str) -> Request {
-    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
-    let deadline_ms = now.as_millis() as u64 + 20_000;
-    Request { method: "example.echo".into(), deadline_ms, ..question(key, data) }
-}
-
 /// A request is begun by a process that `end` then takes out; its successor answers it.
 async fn check_taken_out(end: &str) -> (Server, Process, Process, std::sync::Arc<RedisBus>) {
     let server = Server::start(&[]);
@@ -53,7 +47,9 @@ async fn check_taken_out(end: &str) -> (Server, Process, Process, std::sync::Arc
     let stuck = Process::start(&server, 60_000);
     let asked = {
         let node = std::sync::Arc::clone(&node);
-        tokio::spawn(async move { node.request(patient("k", "unfinished")).await })
+        tokio::spawn(async move {
+            node.request(Request { method: "example.echo".into(), ..patient("k", "unfinished") }).await
+        })
     };
     let pending = || async {
         let stream = format!("kw:{{p{}}}:req", partition_of("k"));

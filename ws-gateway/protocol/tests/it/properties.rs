@@ -60,7 +60,9 @@ proptest! {
         if let Ok(channel) = ChannelName::parse(&name) {
             let (_, _) = (channel.namespace(), channel.tenant());
             prop_assert!(wildcard_matches("*", channel.as_str()));
-            prop_assert!(wildcard_matches(&format!("{}*", pattern.replace('*', "")), &format!("{}{name}", pattern.replace('*', ""))));
+            let prefix = pattern.replace('*', "");
+            let (open, extended) = (format!("{prefix}*"), format!("{prefix}{name}"));
+            prop_assert!(wildcard_matches(&open, &extended));
         }
         wildcard_matches(&pattern, &name);
     }

@@ -11,10 +11,19 @@ use crate::{DecodeError, EncodeError};
 
 pub fn decode_frame(frame: &[u8]) -> Result<Vec<Command>, DecodeError> {
     let mut commands = Vec::new();
-    for wire in serde_json::Deserializer::from_slice(frame).into_iter::<WireCommand>() {
-        commands.push(wire.map_err(|error| DecodeError::Json(error.to_string()))?.into_command()?);
+    let mut stream = serde_json::Deserializer::from_slice(frame).into_iter::<WireCommand>();
+    loop {
+        // Derived decoders also read a struct from an array; the protocol has objects only.
+        let rest = frame[stream.byte_offset()..].trim_ascii_start();
+        if rest.first().is_some_and(|byte| *byte != b'{') {
+            return Err(DecodeError::Json("a command is an object".to_owned()));
+        }
+        match stream.next() {
+            None => return Ok(commands),
+            Some(Ok(wire)) => commands.push(wire.into_command()?),
+            Some(Err(error)) => return Err(DecodeError::Json(error.to_string())),
+        }
     }
-    Ok(commands)
 }
 
 /// Whether `data` can stand in a JSON message.

@@ -1,0 +1,731 @@
+//! What every bus promises, as asynchronous functions over a [`World`]: nodes and backends of one bus.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use futures::FutureExt;
+use futures::future::join_all;
+use keyway_bus::{
+    Backend, Bus, BusError, BusEvent, ClientInfo, Control, Delivery, EventSink, Handler, HistoryFilter,
+    NewPublication, Outcome, Position, PublishOptions, ReplyError, Request, ServeOptions, Target,
+    Unavailable,
+};
+use tokio::task::JoinHandle;
+
+use crate::recorder::{Recorder, until};
+
+#[async_trait]
+pub trait World: Send + Sync {
+    async fn node(&self, sink: EventSink) -> Arc<dyn Bus>;
+    async fn backend(&self) -> Arc<dyn Backend>;
+    /// The bound of one partition's request stream, small enough to be reached here.
+    fn partition_requests_max(&self) -> usize;
+}
+
+/// Every case of the suite, for one world per case.
+macro_rules! conformance {
+    ($world:path) => {
+        $crate::conformance::conformance!(@cases $world:
+            publications_reach_subscribers_in_order_with_positions, publications_carry_everything,
+            without_history_nothing_is_stored, a_key_is_published_once, history_pages_both_ways,
+            history_is_bounded_and_expires, removed_history_goes_on_counting, joins_and_leaves,
+            unsubscribed_nodes_hear_nothing, presence_is_counted_and_expires, controls_reach_every_node,
+            bad_names_are_refused, requests_are_answered, a_request_without_backend_has_no_reply,
+            order_is_kept_per_key, a_failed_request_holds_its_key_back, poison_is_buried_listed_and_replayed,
+            a_dead_letter_is_discarded, two_backends_share_partitions, a_dead_backend_s_requests_come_again,
+            a_stopped_backend_finishes, late_replies_are_dropped, a_full_stream_is_unavailable,
+        );
+    };
+    (@cases $world:path: $($case:ident,)*) => {
+        $(
+            #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn $case() {
+                $crate::conformance::$case(&$world().await).await;
+            }
+        )*
+    };
+}
+pub(crate) use conformance;
+
+fn text(data: impl Into<String>) -> NewPublication {
+    NewPublication::of(data.into())
+}
+
+fn kept() -> PublishOptions {
+    PublishOptions::with_history(100, 60_000)
+}
+
+fn person(user: &str, client: &str) -> ClientInfo {
+    ClientInfo { user: user.into(), client: client.into(), ..ClientInfo::default() }
+}
+
+fn question(key: &str, data: &str) -> Request {
+    Request {
+        method: "test.echo".into(),
+        data: Bytes::copy_from_slice(data.as_bytes()),
+        user: "alice".into(),
+        client: "c1".into(),
+        tenant: "acme".into(),
+        partition_key: key.into(),
+        deadline_ms: 0,
+        meta: Bytes::from_static(b"m"),
+    }
+}
+
+fn quick() -> ServeOptions {
+    ServeOptions { lease_ms: 600, retry_first_ms: 10, ..ServeOptions::default() }
+}
+
+/// A backend at work in its own task; dropped, it crashes.
+pub struct Serving {
+    task: JoinHandle<Result<(), BusError>>,
+    stop: Option<tokio::sync::oneshot::Sender<()>>,
+}
+
+impl Serving {
+    pub fn start(backend: Arc<dyn Backend>, handler: Handler) -> Serving {
+        let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
+        let stopped = stopped.map(|_| ()).boxed();
+        let task = tokio::spawn(async move { backend.serve(quick(), handler, stopped).await });
+        Serving { task, stop: Some(stop) }
+    }
+
+    pub async fn finish(mut self) {
+        drop(self.stop.take());
+        (&mut self.task).await.unwrap().unwrap();
+    }
+}
+
+impl Drop for Serving {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+pub async fn publications_reach_subscribers_in_order_with_positions(world: &dyn World) {
+    let (one, other) = (Recorder::new(), Recorder::new());
+    let first = world.node(one.sink()).await;
+    let second = world.node(other.sink()).await;
+    first.subscribe("site:acme.1").await.unwrap();
+    second.subscribe("site:acme.1").await.unwrap();
+    let wanted: Vec<String> = (1..=50).map(|number| format!("p{number}")).collect();
+    let mut epochs = Vec::new();
+    for (index, data) in wanted.iter().enumerate() {
+        let published = first.publish("site:acme.1", text(data), &kept()).await.unwrap();
+        assert_eq!(published.position.offset, index as u64 + 1);
+        epochs.push(published.position.epoch);
+    }
+    epochs.dedup();
+    assert_eq!(epochs.len(), 1, "one epoch");
+    let wanted: Vec<&str> = wanted.iter().map(String::as_str).collect();
+    one.wait_for_payloads("site:acme.1", &wanted).await;
+    other.wait_for_payloads("site:acme.1", &wanted).await;
+    for (index, event) in
+        other.events().iter().filter(|one| matches!(one, BusEvent::Publication { .. })).enumerate()
+    {
+        let BusEvent::Publication { position, publication, .. } = event else { unreachable!() };
+        assert_eq!(position, &Position::new(epochs[0].clone(), index as u64 + 1));
+        assert_eq!(publication.offset, position.offset);
+    }
+}
+
+pub async fn publications_carry_everything(world: &dyn World) {
+    let recorder = Recorder::new();
+    let node = world.node(recorder.sink()).await;
+    let backend = world.backend().await;
+    node.subscribe("thread:acme.1").await.unwrap();
+    let publication = NewPublication {
+        data: Bytes::from_static(b"\x00:\xff:data"),
+        info: Some(ClientInfo {
+            user: "alice".into(),
+            client: "c:1".into(),
+            conn_info: Bytes::from_static(b"{\"a\":1}"),
+            chan_info: Bytes::from_static(b"\x01"),
+        }),
+        tags: vec![("kind".into(), "door".into()), ("n".into(), String::new())],
+        time_ms: 1_763_670_000_123,
+    };
+    backend.publish("thread:acme.1", publication.clone(), &kept()).await.unwrap();
+    recorder.wait_for_payloads("thread:acme.1", &["\0:\u{fffd}:data"]).await;
+    let events = recorder.events();
+    let live = events.iter().find_map(|event| match event {
+        BusEvent::Publication { publication, .. } => Some(Arc::clone(publication)),
+        _ => None,
+    });
+    let live = live.unwrap();
+    let stored = node.history("thread:acme.1", HistoryFilter::all()).await.unwrap();
+    assert_eq!(stored.publications, vec![Arc::clone(&live)], "stored as delivered");
+    assert_eq!(
+        (live.offset, &live.data, &live.info, &live.tags, live.time_ms),
+        (1, &publication.data, &publication.info, &publication.tags, publication.time_ms)
+    );
+}
+
+pub async fn without_history_nothing_is_stored(world: &dyn World) {
+    let recorder = Recorder::new();
+    let node = world.node(recorder.sink()).await;
+    node.subscribe("device:acme.1").await.unwrap();
+    let published = node.publish("device:acme.1", text("ring"), &PublishOptions::default()).await.unwrap();
+    assert!(!published.position.is_positioned());
+    recorder.wait_for_payloads("device:acme.1", &["ring"]).await;
+    let history = node.history("device:acme.1", HistoryFilter::all()).await.unwrap();
+    assert_eq!((history.publications.len(), history.top.offset), (0, 0));
+    // With a key and without history: still once.
+    let once = PublishOptions::default().once("ring-2");
+    assert!(!node.publish("device:acme.1", text("ring 2"), &once).await.unwrap().duplicate);
+    assert!(node.publish("device:acme.1", text("ring 2"), &once).await.unwrap().duplicate);
+    node.publish("device:acme.1", text("end"), &PublishOptions::default()).await.unwrap();
+    recorder.wait_for_payloads("device:acme.1", &["ring", "ring 2", "end"]).await;
+}
+
+pub async fn a_key_is_published_once(world: &dyn World) {
+    let recorder = Recorder::new();
+    let node = world.node(recorder.sink()).await;
+    let backend = world.backend().await;
+    node.subscribe("site:acme.1").await.unwrap();
+    let first = backend.publish("site:acme.1", text("a"), &kept().once("evt_1")).await.unwrap();
+    let again = backend.publish("site:acme.1", text("a"), &kept().once("evt_1")).await.unwrap();
+    let from_node = node.publish("site:acme.1", text("a"), &kept().once("evt_1")).await.unwrap();
+    assert!(!first.duplicate && again.duplicate && from_node.duplicate);
+    assert_eq!(first.position, again.position);
+    assert_eq!(first.position, from_node.position);
+    // The same key in another channel is another event.
+    assert!(!backend.publish("site:acme.2", text("a"), &kept().once("evt_1")).await.unwrap().duplicate);
+    // A forgotten key is new again.
+    let brief = PublishOptions { idempotency_ttl_ms: 50, ..kept().once("evt_2") };
+    backend.publish("site:acme.1", text("b"), &brief).await.unwrap();
+    until(
+        "the key to be forgotten",
+        || async { backend.publish("site:acme.1", text("c"), &brief).await.unwrap().duplicate },
+        |duplicate| !duplicate,
+    )
+    .await;
+    recorder.wait_for_payloads("site:acme.1", &["a", "b", "c"]).await;
+}
+
+pub async fn history_pages_both_ways(world: &dyn World) {
+    let node = world.node(Recorder::new().sink()).await;
+    let empty = node.history("site:acme.1", HistoryFilter::top()).await.unwrap();
+    assert_eq!(empty.top.offset, 0);
+    assert!(empty.top.is_positioned(), "a channel never seen has an epoch");
+    for number in 1..=10 {
+        node.publish("site:acme.1", text(format!("p{number}")), &kept()).await.unwrap();
+    }
+    let epoch = empty.top.epoch.clone();
+    let at = |offset| Some(Position::new(epoch.clone(), offset));
+    let check = async |since: Option<Position>, limit: usize, reverse: bool, wanted: &[u64]| {
+        let filter = HistoryFilter { since, limit, reverse };
+        let history = node.history("site:acme.1", filter.clone()).await.unwrap();
+        let offsets: Vec<u64> = history.publications.iter().map(|one| one.offset).collect();
+        assert_eq!(offsets, wanted, "{filter:?}");
+        assert_eq!(history.top, Position::new(epoch.clone(), 10), "{filter:?}");
+        for one in &history.publications {
+            assert_eq!(one.data, format!("p{}", one.offset));
+        }
+    };
+    check(None, 0, false, &[]).await;
+    check(None, 3, false, &[1, 2, 3]).await;
+    check(None, 3, true, &[10, 9, 8]).await;
+    check(None, usize::MAX, false, &[1, 2, 3, 4, 5, 6, 7, 8, 9, 10]).await;
+    check(at(4), 3, false, &[5, 6, 7]).await;
+    check(at(4), 100, true, &[3, 2, 1]).await;
+    check(at(0), 2, false, &[1, 2]).await;
+    check(at(10), 100, false, &[]).await;
+    check(at(99), 100, false, &[]).await;
+    check(at(0), 100, true, &[]).await;
+    check(Some(Position::new(keyway_bus::Epoch::new("another"), 4)), 100, false, &[]).await;
+    check(Some(Position::new(keyway_bus::Epoch::default(), 8)), 100, false, &[9, 10]).await;
+}
+
+pub async fn history_is_bounded_and_expires(world: &dyn World) {
+    let node = world.node(Recorder::new().sink()).await;
+    for number in 1..=10 {
+        let options = PublishOptions::with_history(3, 60_000);
+        node.publish("site:acme.1", text(format!("p{number}")), &options).await.unwrap();
+        node.publish("lockdown:acme.1", text(format!("v{number}")), &PublishOptions::with_history(1, 60_000))
+            .await
+            .unwrap();
+    }
+    let offsets =
+        |history: keyway_bus::History| history.publications.iter().map(|one| one.offset).collect::<Vec<_>>();
+    assert_eq!(offsets(node.history("site:acme.1", HistoryFilter::all()).await.unwrap()), [8, 9, 10]);
+    assert_eq!(offsets(node.history("lockdown:acme.1", HistoryFilter::all()).await.unwrap()), [10]);
+
+    node.publish("door:acme.1", text("open"), &PublishOptions::with_history(5, 100)).await.unwrap();
+    let history = until(
+        "the publication to expire",
+        || async { node.history("door:acme.1", HistoryFilter::all()).await.unwrap() },
+        |history| history.publications.is_empty(),
+    )
+    .await;
+    assert_eq!(history.top.offset, 1, "the position outlives the publication");
+    let next = node.publish("door:acme.1", text("shut"), &kept()).await.unwrap();
+    assert_eq!(next.position, Position::new(history.top.epoch, 2));
+}
+
+pub async fn removed_history_goes_on_counting(world: &dyn World) {
+    let node = world.node(Recorder::new().sink()).await;
+    node.publish("site:acme.1", text("a"), &kept()).await.unwrap();
+    node.remove_history("site:acme.1").await.unwrap();
+    let history = node.history("site:acme.1", HistoryFilter::all()).await.unwrap();
+    assert_eq!((history.publications.len(), history.top.offset), (0, 1));
+    assert_eq!(node.publish("site:acme.1", text("b"), &kept()).await.unwrap().position.offset, 2);
+}
+
+pub async fn joins_and_leaves(world: &dyn World) {
+    let recorder = Recorder::new();
+    let node = world.node(recorder.sink()).await;
+    let other = world.node(Recorder::new().sink()).await;
+    node.subscribe("thread:acme.1").await.unwrap();
+    other.publish_join("thread:acme.1", &person("alice", "c1")).await.unwrap();
+    other.publish("thread:acme.1", text("hello"), &PublishOptions::default()).await.unwrap();
+    other.publish_leave("thread:acme.1", &person("alice", "c1")).await.unwrap();
+    recorder.wait_for("three events", |recorder| recorder.lines().len() >= 3).await;
+    let wanted = ["thread:acme.1 join alice/c1", "thread:acme.1 0 hello", "thread:acme.1 leave alice/c1"];
+    assert_eq!(recorder.lines(), wanted);
+}
+
+pub async fn unsubscribed_nodes_hear_nothing(world: &dyn World) {
+    let recorder = Recorder::new();
+    let node = world.node(recorder.sink()).await;
+    let channels = ["a", "b"];
+    join_all(channels.iter().map(|channel| node.subscribe(channel)))
+        .await
+        .into_iter()
+        .for_each(Result::unwrap);
+    node.subscribe("a").await.unwrap();
+    node.publish("a", text("1"), &kept()).await.unwrap();
+    recorder.wait_for_payloads("a", &["1"]).await;
+    node.unsubscribe("a").await.unwrap();
+    node.unsubscribe("never").await.unwrap();
+    node.publish("a", text("2"), &kept()).await.unwrap();
+    node.publish("b", text("3"), &kept()).await.unwrap();
+    recorder.wait_for_payloads("b", &["3"]).await;
+    assert_eq!(recorder.payloads("a"), ["1"]);
+    node.subscribe("a").await.unwrap();
+    node.publish("a", text("4"), &kept()).await.unwrap();
+    recorder.wait_for_payloads("a", &["1", "4"]).await;
+}
+
+pub async fn presence_is_counted_and_expires(world: &dyn World) {
+    let node = world.node(Recorder::new().sink()).await;
+    let other = world.node(Recorder::new().sink()).await;
+    let minute = 60_000;
+    node.presence_add("thread:acme.1", &person("alice", "c1"), minute).await.unwrap();
+    node.presence_add("thread:acme.1", &person("alice", "c2"), minute).await.unwrap();
+    other.presence_add("thread:acme.1", &person("bob", "c3"), minute).await.unwrap();
+    other.presence_add("thread:acme.1", &person("bob", "c3"), minute).await.unwrap();
+    other.presence_add("thread:acme.1", &person("carol", "c4"), 100).await.unwrap();
+    let stats = async || {
+        let stats = node.presence_stats("thread:acme.1").await.unwrap();
+        (stats.clients, stats.users)
+    };
+    until("carol to expire", &stats, |stats| *stats == (3, 2)).await;
+    let mut present: Vec<_> = other
+        .presence("thread:acme.1")
+        .await
+        .unwrap()
+        .into_iter()
+        .map(|one| (one.user, one.client))
+        .collect();
+    present.sort();
+    let wanted = [("alice", "c1"), ("alice", "c2"), ("bob", "c3")];
+    assert_eq!(present, wanted.map(|(user, client)| (user.to_owned(), client.to_owned())));
+    node.presence_remove("thread:acme.1", "c1").await.unwrap();
+    node.presence_remove("thread:acme.1", "c1").await.unwrap();
+    assert_eq!(stats().await, (2, 2));
+    node.presence_remove("thread:acme.1", "c2").await.unwrap();
+    node.presence_remove("thread:acme.1", "c3").await.unwrap();
+    assert_eq!(stats().await, (0, 0));
+    assert_eq!(node.presence("thread:acme.1").await.unwrap(), []);
+}
+
+pub async fn controls_reach_every_node(world: &dyn World) {
+    let recorders = [Recorder::new(), Recorder::new()];
+    let mut nodes = Vec::new();
+    for recorder in &recorders {
+        nodes.push(world.node(recorder.sink()).await);
+    }
+    let backend = world.backend().await;
+    let target = Target { user: "alice".into(), client: "c1".into(), session: "s1".into() };
+    let sent = [
+        Control::Disconnect {
+            target: Target::user("alice"),
+            code: 3503,
+            reason: "revoked".into(),
+            keep: vec!["c9".into()],
+        },
+        Control::Subscribe {
+            target: target.clone(),
+            channel: "a".into(),
+            options: Bytes::from_static(b"{}"),
+        },
+        Control::Unsubscribe {
+            target: target.clone(),
+            channel: "a".into(),
+            code: 2500,
+            reason: String::new(),
+        },
+        Control::Refresh {
+            target,
+            expired: true,
+            expire_at_s: Some(7),
+            info: Some(Bytes::from_static(b"i")),
+        },
+        Control::Refresh { target: Target::client("c1"), expired: false, expire_at_s: None, info: None },
+        Control::Revoke { statement: Bytes::from_static(b"\x00signed") },
+        Control::Custom { name: "n".into(), data: Bytes::new() },
+    ];
+    backend.disconnect(Target::user("early"), 3000, "").await.unwrap();
+    for control in &sent {
+        backend.control(control.clone()).await.unwrap();
+    }
+    for recorder in &recorders {
+        recorder.wait_for("eight controls", |recorder| recorder.lines().len() >= 8).await;
+        let controls = recorder.events().into_iter().filter_map(|event| match event {
+            BusEvent::Control(control) => Some(control),
+            _ => None,
+        });
+        let heard: Vec<_> = controls.skip(1).collect();
+        assert_eq!(heard, sent);
+    }
+}
+
+pub async fn bad_names_are_refused(world: &dyn World) {
+    let node = world.node(Recorder::new().sink()).await;
+    let invalid =
+        |result: Result<(), BusError>| assert!(matches!(result, Err(BusError::Invalid { .. })), "{result:?}");
+    invalid(node.subscribe("").await);
+    invalid(node.subscribe(&"x".repeat(256)).await);
+    invalid(node.publish("", text("a"), &kept()).await.map(drop));
+    let large = NewPublication::of(vec![0; keyway_bus::PAYLOAD_BYTES_MAX + 1]);
+    invalid(node.publish("a", large, &kept()).await.map(drop));
+    node.subscribe(&"x".repeat(255)).await.unwrap();
+    node.publish("ключ:🚪 {p3} *", text("a"), &kept()).await.unwrap();
+    assert_eq!(node.history("ключ:🚪 {p3} *", HistoryFilter::all()).await.unwrap().publications.len(), 1);
+}
+
+pub async fn requests_are_answered(world: &dyn World) {
+    let nodes = [world.node(Recorder::new().sink()).await, world.node(Recorder::new().sink()).await];
+    let handler = Handler::new(|delivery: Delivery| async move {
+        let Request { method, data, user, client, tenant, partition_key, meta, .. } = delivery.request;
+        assert!(delivery.wants_reply && delivery.deliveries == 1 && delivery.fence > 0);
+        if method == "test.refuse" {
+            return Outcome::Reply(Err(ReplyError::new(403, "no: 🚪")));
+        }
+        let data = String::from_utf8(data.to_vec()).unwrap();
+        let meta = String::from_utf8(meta.to_vec()).unwrap();
+        Outcome::Reply(Ok(format!("{method} {data} {user} {client} {tenant} {partition_key} {meta}").into()))
+    });
+    let serving = Serving::start(world.backend().await, handler);
+    let answers = join_all((0..200).map(|number| {
+        let node = &nodes[number % 2];
+        async move { node.request(question(&format!("dev_{}", number % 20), &number.to_string())).await }
+    }));
+    for (number, answer) in answers.await.into_iter().enumerate() {
+        let wanted = format!("test.echo {number} alice c1 acme dev_{} m", number % 20);
+        assert_eq!(answer.unwrap(), Ok(wanted.into()));
+    }
+    let refused = Request { method: "test.refuse".into(), ..question("k", "") };
+    let refused = nodes[0].request(refused).await.unwrap();
+    assert_eq!(refused, Err(ReplyError { code: 403, message: "no: 🚪".into(), temporary: false }));
+    serving.finish().await;
+}
+
+pub async fn a_request_without_backend_has_no_reply(world: &dyn World) {
+    let node = world.node(Recorder::new().sink()).await;
+    let soon = now_ms() + 200;
+    let asked = node.request(Request { deadline_ms: soon, ..question("k", "kept") }).await;
+    assert!(matches!(&asked, Err(BusError::NoReply { method }) if method == "test.echo"), "{asked:?}");
+    assert!(asked.unwrap_err().is_temporary());
+    // It is not lost: a backend that comes later gets it, and its answer is dropped cleanly.
+    let (handler, seen) = recording();
+    let serving = Serving::start(world.backend().await, handler);
+    until("the kept request", || async { seen() }, |seen| seen == &["k kept 1"]).await;
+    until("the answer to be dropped", || async { node.health().replies_unclaimed }, |count| *count == 1)
+        .await;
+    serving.finish().await;
+}
+
+pub async fn order_is_kept_per_key(world: &dyn World) {
+    let node = world.node(Recorder::new().sink()).await;
+    let seen: Arc<Mutex<HashMap<String, Vec<u32>>>> = Arc::default();
+    let handler = {
+        let seen = Arc::clone(&seen);
+        Handler::new(move |delivery: Delivery| {
+            let seen = Arc::clone(&seen);
+            async move {
+                // Uneven work: without lanes later requests would overtake.
+                let number: u32 = String::from_utf8_lossy(&delivery.request.data).parse().unwrap();
+                tokio::time::sleep(Duration::from_millis(u64::from(number % 3) * 2)).await;
+                seen.lock().unwrap().entry(delivery.request.partition_key).or_default().push(number);
+                Outcome::Reply(Ok(Bytes::new()))
+            }
+        })
+    };
+    for number in 0..40u32 {
+        for key in ["a", "b", "c"] {
+            node.send(question(key, &number.to_string())).await.unwrap();
+        }
+    }
+    let serving = Serving::start(world.backend().await, handler);
+    let wanted: Vec<u32> = (0..40).collect();
+    let seen = || async { seen.lock().unwrap().clone() };
+    let seen = until("everything", seen, |seen| seen.values().map(Vec::len).sum::<usize>() >= 120).await;
+    for key in ["a", "b", "c"] {
+        assert_eq!(seen[key], wanted, "order of {key}");
+    }
+    serving.finish().await;
+}
+
+pub async fn a_failed_request_holds_its_key_back(world: &dyn World) {
+    let node = world.node(Recorder::new().sink()).await;
+    let seen: Arc<Mutex<Vec<String>>> = Arc::default();
+    let handler = {
+        let seen = Arc::clone(&seen);
+        Handler::new(move |delivery: Delivery| {
+            let seen = Arc::clone(&seen);
+            async move {
+                let data = String::from_utf8(delivery.request.data.to_vec()).unwrap();
+                seen.lock().unwrap().push(format!("{data} {}", delivery.deliveries));
+                match data.as_str() {
+                    "bad" if delivery.deliveries < 3 => Outcome::Retry("not yet".into()),
+                    "panic" if delivery.deliveries < 2 => panic!("a handler's fault stays its own"),
+                    _ => Outcome::Reply(Ok(Bytes::new())),
+                }
+            }
+        })
+    };
+    for data in ["bad", "panic", "good"] {
+        node.send(question("k", data)).await.unwrap();
+    }
+    let serving = Serving::start(world.backend().await, handler);
+    let seen = until("all three", || async { seen.lock().unwrap().clone() }, |seen| seen.len() >= 6).await;
+    assert_eq!(seen, ["bad 1", "bad 2", "bad 3", "panic 1", "panic 2", "good 1"]);
+    serving.finish().await;
+}
+
+/// A handler that notes `key data deliveries` and answers.
+fn recording() -> (Handler, impl Fn() -> Vec<String>) {
+    let seen: Arc<Mutex<Vec<String>>> = Arc::default();
+    let read = Arc::clone(&seen);
+    let handler = Handler::new(move |delivery: Delivery| {
+        let seen = Arc::clone(&seen);
+        async move {
+            let data = String::from_utf8_lossy(&delivery.request.data).into_owned();
+            let key = &delivery.request.partition_key;
+            seen.lock().unwrap().push(format!("{key} {data} {}", delivery.deliveries));
+            Outcome::Reply(Ok(delivery.request.data))
+        }
+    });
+    (handler, move || read.lock().unwrap().clone())
+}
+
+pub async fn poison_is_buried_listed_and_replayed(world: &dyn World) {
+    let node = world.node(Recorder::new().sink()).await;
+    let backend = world.backend().await;
+    let poison = Handler::new(|_| async { Outcome::Retry("database away".into()) });
+    let serving = Serving::start(world.backend().await, poison);
+    let answer = node.request(question("k", "poison")).await.unwrap();
+    assert!(matches!(&answer, Err(error) if error.temporary && error.code == 100), "{answer:?}");
+    let letters = backend.dead_letters(10).await.unwrap();
+    assert_eq!(letters.len(), 1, "{letters:?}");
+    let letter = &letters[0];
+    assert_eq!((letter.deliveries, letter.reason.as_str()), (5, "database away"));
+    assert_eq!(letter.request, question("k", "poison"));
+    assert!(letter.buried_ms > 1_700_000_000_000);
+    serving.finish().await;
+
+    let (handler, seen) = recording();
+    let serving = Serving::start(world.backend().await, handler);
+    assert!(backend.replay(&letter.id).await.unwrap());
+    until("the replayed request", || async { seen() }, |seen| seen == &["k poison 1"]).await;
+    assert_eq!(backend.dead_letters(10).await.unwrap(), []);
+    assert!(!backend.replay(&letter.id).await.unwrap(), "a letter is replayed once");
+    serving.finish().await;
+}
+
+pub async fn a_dead_letter_is_discarded(world: &dyn World) {
+    let node = world.node(Recorder::new().sink()).await;
+    let backend = world.backend().await;
+    let serving =
+        Serving::start(world.backend().await, Handler::new(|_| async { Outcome::Retry("no".into()) }));
+    for key in ["a", "b", "c"] {
+        node.send(question(key, "poison")).await.unwrap();
+    }
+    let letters = || async { backend.dead_letters(10).await.unwrap() };
+    let letters = until("three letters", letters, |letters| letters.len() == 3).await;
+    assert_eq!(backend.dead_letters(2).await.unwrap().len(), 2);
+    assert!(backend.discard(&letters[1].id).await.unwrap());
+    assert!(!backend.discard(&letters[1].id).await.unwrap());
+    for nonsense in ["", "x", "99:1-1", "1:nonsense", "-1:0"] {
+        assert!(!backend.discard(nonsense).await.unwrap(), "{nonsense}");
+        assert!(!backend.replay(nonsense).await.unwrap(), "{nonsense}");
+    }
+    assert_eq!(backend.dead_letters(10).await.unwrap().len(), 2);
+    serving.finish().await;
+}
+
+pub async fn two_backends_share_partitions(world: &dyn World) {
+    let node = world.node(Recorder::new().sink()).await;
+    let named = |name: &'static str| {
+        Handler::new(move |_| async move { Outcome::Reply(Ok(Bytes::from_static(name.as_bytes()))) })
+    };
+    let first = Serving::start(world.backend().await, named("first"));
+    // Which backend answers each of 64 keys of different partitions.
+    let keys: Vec<String> = one_key_per_partition();
+    let census = || async {
+        let answers = join_all(keys.iter().map(|key| node.request(question(key, "")))).await;
+        let mut count: HashMap<Bytes, usize> = HashMap::new();
+        for answer in answers {
+            *count.entry(answer.unwrap().unwrap()).or_default() += 1;
+        }
+        (count.get(&b"first"[..]).copied().unwrap_or(0), count.get(&b"second"[..]).copied().unwrap_or(0))
+    };
+    assert_eq!(census().await, (64, 0));
+    let second = Serving::start(world.backend().await, named("second"));
+    until("half for each", census, |count| *count == (32, 32)).await;
+    first.finish().await;
+    until("all for the one that stays", census, |count| *count == (0, 64)).await;
+    second.finish().await;
+}
+
+pub async fn a_dead_backend_s_requests_come_again(world: &dyn World) {
+    let node = world.node(Recorder::new().sink()).await;
+    let begun: Arc<tokio::sync::Semaphore> = Arc::new(tokio::sync::Semaphore::new(0));
+    let fence: Arc<Mutex<u64>> = Arc::default();
+    let stuck = {
+        let (begun, fence) = (Arc::clone(&begun), Arc::clone(&fence));
+        Handler::new(move |delivery: Delivery| {
+            *fence.lock().unwrap() = delivery.fence;
+            begun.add_permits(1);
+            std::future::pending()
+        })
+    };
+    let dying = Serving::start(world.backend().await, stuck);
+    let asked = {
+        let node = Arc::clone(&node);
+        tokio::spawn(async move { node.request(question("k", "first")).await })
+    };
+    begun.acquire().await.unwrap().forget();
+    node.send(question("k", "second")).await.unwrap();
+    let later_fence: Arc<Mutex<u64>> = Arc::default();
+    let (recorder, seen) = recording();
+    let heir = {
+        let later_fence = Arc::clone(&later_fence);
+        Handler::new(move |delivery: Delivery| {
+            *later_fence.lock().unwrap() = delivery.fence;
+            let recorder = recorder.clone();
+            async move { recorder.call(delivery).await }
+        })
+    };
+    drop(dying);
+    let heir = Serving::start(world.backend().await, heir);
+    assert_eq!(
+        asked.await.unwrap().unwrap(),
+        Ok("first".into()),
+        "the waiting requester gets the heir's answer"
+    );
+    let seen = until("both requests", || async { seen() }, |seen| seen.len() >= 2).await;
+    assert_eq!(seen[0], "k first 2", "the interrupted request comes first, as its second delivery");
+    assert!(seen[1].starts_with("k second"), "{seen:?}");
+    assert!(*later_fence.lock().unwrap() > *fence.lock().unwrap(), "a new holder has a higher fence");
+    heir.finish().await;
+}
+
+pub async fn a_stopped_backend_finishes(world: &dyn World) {
+    let node = world.node(Recorder::new().sink()).await;
+    let begun = Arc::new(tokio::sync::Semaphore::new(0));
+    let release = Arc::new(tokio::sync::Semaphore::new(0));
+    let handler = {
+        let (begun, release) = (Arc::clone(&begun), Arc::clone(&release));
+        Handler::new(move |delivery: Delivery| {
+            let (begun, release) = (Arc::clone(&begun), Arc::clone(&release));
+            async move {
+                begun.add_permits(1);
+                release.acquire().await.unwrap().forget();
+                Outcome::Reply(Ok(delivery.request.data))
+            }
+        })
+    };
+    let serving = Serving::start(world.backend().await, handler);
+    let asked = {
+        let node = Arc::clone(&node);
+        tokio::spawn(async move { node.request(question("k", "x")).await })
+    };
+    begun.acquire().await.unwrap().forget();
+    let finishing = tokio::spawn(serving.finish());
+    release.add_permits(1);
+    assert_eq!(asked.await.unwrap().unwrap(), Ok("x".into()), "what was begun is finished");
+    finishing.await.unwrap();
+}
+
+pub async fn late_replies_are_dropped(world: &dyn World) {
+    let node = world.node(Recorder::new().sink()).await;
+    let gone = world.node(Recorder::new().sink()).await;
+    let release = Arc::new(tokio::sync::Semaphore::new(0));
+    let handler = {
+        let release = Arc::clone(&release);
+        Handler::new(move |delivery: Delivery| {
+            let release = Arc::clone(&release);
+            async move {
+                release.acquire().await.unwrap().forget();
+                Outcome::Reply(Ok(delivery.request.data))
+            }
+        })
+    };
+    let serving = Serving::start(world.backend().await, handler);
+    let soon = now_ms() + 150;
+    let asked = node.request(Request { deadline_ms: soon, ..question("a", "late") }).await;
+    assert!(matches!(asked, Err(BusError::NoReply { .. })), "{asked:?}");
+    let asked = gone.request(Request { deadline_ms: now_ms() + 150, ..question("b", "gone") }).await;
+    assert!(matches!(asked, Err(BusError::NoReply { .. })), "{asked:?}");
+    drop(gone);
+    release.add_permits(100);
+    until("the late reply", || async { node.health().replies_unclaimed }, |count| *count == 1).await;
+    assert_eq!(node.request(question("a", "in time")).await.unwrap(), Ok("in time".into()));
+    serving.finish().await;
+}
+
+pub async fn a_full_stream_is_unavailable(world: &dyn World) {
+    let node = world.node(Recorder::new().sink()).await;
+    let bound = world.partition_requests_max();
+    for number in 0..bound {
+        node.send(question("k", &number.to_string())).await.unwrap();
+    }
+    let refused = node.request(question("k", "too much")).await;
+    let full =
+        |error: &BusError| matches!(error, BusError::Unavailable { why: Unavailable::Full { .. }, .. });
+    assert!(refused.as_ref().is_err_and(full), "{refused:?}");
+    assert!(refused.unwrap_err().is_temporary());
+    let (handler, seen) = recording();
+    let serving = Serving::start(world.backend().await, handler);
+    let seen = until("the stream to be read", || async { seen() }, |seen| seen.len() >= bound).await;
+    let wanted: Vec<String> = (0..bound).map(|number| format!("k {number} 1")).collect();
+    assert_eq!(seen, wanted, "what was accepted is all there");
+    assert_eq!(
+        node.request(question("k", "room")).await.unwrap(),
+        Ok("room".into()),
+        "acknowledged makes room"
+    );
+    serving.finish().await;
+}
+
+fn one_key_per_partition() -> Vec<String> {
+    let mut keys = vec![None; usize::from(keyway_bus::PARTITIONS)];
+    for number in 0.. {
+        let key = format!("dev_{number}");
+        keys[usize::from(keyway_bus::partition_of(&key))].get_or_insert(key);
+        if keys.iter().all(Option::is_some) {
+            break;
+        }
+    }
+    keys.into_iter().flatten().collect()
+}
+
+fn now_ms() -> u64 {
+    std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_millis() as u64
+}

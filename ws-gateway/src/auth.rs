@@ -4,10 +4,12 @@
 //! Written here rather than configured into a general library, because every claim is required: a missing
 //! `aud`, `iss`, `nbf` or `tenant` is a bad token, there is no leeway, and a key has exactly one algorithm.
 
+mod authority;
 mod capability;
 mod keys;
 mod revocation;
 
+pub use authority::Authority;
 pub use capability::{Allow, Capabilities};
 pub use keys::{Algorithm, KeyFault, KeySet};
 pub use revocation::Revocations;

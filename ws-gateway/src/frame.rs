@@ -128,7 +128,8 @@ fn parse_header(buffer: &[u8], message_bytes_max: usize) -> Result<Option<Header
     if length > message_bytes_max as u64 {
         return Err(Close::TOO_LARGE);
     }
-    let Some(mask) = buffer.get(mask_at..mask_at + 4).and_then(|bytes| <[u8; 4]>::try_from(bytes).ok()) else {
+    let Some(mask) = buffer.get(mask_at..mask_at + 4).and_then(|bytes| <[u8; 4]>::try_from(bytes).ok())
+    else {
         return Ok(None);
     };
     Ok(Some(Header { opcode, fin, mask, start: mask_at + 4, length: length as usize }))
@@ -158,7 +159,11 @@ fn close_code(payload: &[u8]) -> Result<Option<u16>, Close> {
         [high, low, reason @ ..] => {
             let code = u16::from_be_bytes([*high, *low]);
             let known = matches!(code, 1000..=1003 | 1007..=1014 | 3000..=4999);
-            if known && std::str::from_utf8(reason).is_ok() { Ok(Some(code)) } else { Err(Close::PROTOCOL_ERROR) }
+            if known && std::str::from_utf8(reason).is_ok() {
+                Ok(Some(code))
+            } else {
+                Err(Close::PROTOCOL_ERROR)
+            }
         }
         [_] => Err(Close::PROTOCOL_ERROR),
     }
@@ -231,7 +236,9 @@ mod tests {
         let mut fragments = Fragments::default();
         let mut at = 0;
         loop {
-            match take(&mut bytes[at..], Format::Json, max, &mut fragments, &mut |it| seen.push(format!("{it:?}")))? {
+            match take(&mut bytes[at..], Format::Json, max, &mut fragments, &mut |it| {
+                seen.push(format!("{it:?}"))
+            })? {
                 Step::Frame { consumed } => at += consumed,
                 Step::Partial => return Ok(seen),
             }

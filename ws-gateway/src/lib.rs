@@ -3,6 +3,9 @@
 //! capabilities from a token; it has no business rule and no database.
 
 pub mod auth;
+pub mod event;
 pub mod frame;
 pub mod limits;
+pub mod namespace;
 pub mod outbox;
+pub mod session;

@@ -104,24 +104,40 @@ impl Limits {
                 faults.push(format!("limits.{field} = {value}: must be at least {least}, {why}"));
             }
         };
-        at_least("frame_bytes_max", self.frame_bytes_max as u64, 1024, "a connect frame with a token needs that");
+        at_least(
+            "frame_bytes_max",
+            self.frame_bytes_max as u64,
+            1024,
+            "a connect frame with a token needs that",
+        );
         at_least("channels_max", self.channels_max as u64, 1, "a client without channels hears nothing");
         at_least("connect_within_ms", self.connect_within_ms, 100, "a handshake takes that long");
         at_least("ping_interval_ms", self.ping_interval_ms, 1000, "the protocol counts pings in seconds");
         at_least("pong_within_ms", self.pong_within_ms, 100, "a round trip takes that long");
         at_least("queue_bytes_max", self.queue_bytes_max as u64, 16 * 1024, "one batch needs that");
-        at_least("calls_in_flight_max", self.calls_in_flight_max as u64, 1, "otherwise nothing can be called");
+        at_least(
+            "calls_in_flight_max",
+            self.calls_in_flight_max as u64,
+            1,
+            "otherwise nothing can be called",
+        );
         at_least("call_deadline_ms", self.call_deadline_ms, 100, "Redis and core need that");
         at_least("waiting_commands_max", self.waiting_commands_max as u64, 1, "a batch has several commands");
         at_least("connections_max", self.connections_max as u64, 1, "otherwise nobody can connect");
-        at_least("presence_ttl_ms", self.presence_ttl_ms, self.ping_interval_ms, "it is refreshed at every ping");
+        at_least(
+            "presence_ttl_ms",
+            self.presence_ttl_ms,
+            self.ping_interval_ms,
+            "it is refreshed at every ping",
+        );
         for (field, rate, burst) in [
             ("commands", self.commands_per_s, self.commands_burst),
             ("user_commands", self.user_commands_per_s, self.user_commands_burst),
             ("accepts", self.accepts_per_s, self.accepts_burst),
         ] {
             if rate > 0 && burst == 0 {
-                faults.push(format!("limits.{field}_burst = 0: must be at least 1 where {field}_per_s is set"));
+                faults
+                    .push(format!("limits.{field}_burst = 0: must be at least 1 where {field}_per_s is set"));
             }
         }
         faults
@@ -171,7 +187,8 @@ mod tests {
     #[test]
     fn a_bucket_allows_its_burst_then_its_rate() {
         let mut bucket = Bucket::new(10, 3, at(0));
-        let taken: Vec<bool> = [0, 0, 0, 0, 99, 100, 100, 1000].iter().map(|ms| bucket.take(at(*ms))).collect();
+        let taken: Vec<bool> =
+            [0, 0, 0, 0, 99, 100, 100, 1000].iter().map(|ms| bucket.take(at(*ms))).collect();
         assert_eq!(taken, [true, true, true, false, false, true, false, true]);
         assert!((0..3).map(|_| bucket.take(at(100_000))).all(|yes| yes), "full again");
         assert!(!bucket.take(at(50_000)), "a clock that goes back gives nothing");
@@ -186,7 +203,8 @@ mod tests {
     #[test]
     fn default_limits_are_sound_and_faults_are_all_named() {
         assert_eq!(Limits::default().faults(), Vec::<String>::new());
-        let broken = Limits { channels_max: 0, calls_in_flight_max: 0, accepts_burst: 0, ..Limits::default() };
+        let broken =
+            Limits { channels_max: 0, calls_in_flight_max: 0, accepts_burst: 0, ..Limits::default() };
         assert_eq!(broken.faults().len(), 3, "{:?}", broken.faults());
     }
 }

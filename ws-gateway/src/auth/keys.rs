@@ -155,9 +155,8 @@ impl KeySet {
             return Err(TokenFault::Invalid("the key is for another algorithm"));
         }
         let checked = match key.algorithm {
-            Algorithm::EdDsa => {
-                signature::UnparsedPublicKey::new(&signature::ED25519, &key.bytes).verify(signed, signature_bytes)
-            }
+            Algorithm::EdDsa => signature::UnparsedPublicKey::new(&signature::ED25519, &key.bytes)
+                .verify(signed, signature_bytes),
             Algorithm::Es256 => {
                 signature::UnparsedPublicKey::new(&signature::ECDSA_P256_SHA256_FIXED, &key.bytes)
                     .verify(signed, signature_bytes)

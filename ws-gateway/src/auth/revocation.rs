@@ -62,7 +62,12 @@ mod tests {
     #[test]
     fn older_tokens_are_void_newer_ones_are_not() {
         let mut revocations = Revocations::default();
-        let of = |user: &str, before_s| Revocation { tenant: "acme".into(), user: user.into(), before_s, until_s: 10_000 };
+        let of = |user: &str, before_s| Revocation {
+            tenant: "acme".into(),
+            user: user.into(),
+            before_s,
+            until_s: 10_000,
+        };
         revocations.add(of("per_1", 100), 0);
         revocations.add(of("per_1", 50), 0);
         assert!(revocations.covers(&identity("acme", "per_1", 99)), "the later instant stays");

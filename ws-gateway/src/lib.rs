@@ -3,9 +3,22 @@
 //! capabilities from a token; it has no business rule and no database.
 
 pub mod auth;
+pub mod config;
+pub mod drain;
 pub mod event;
 pub mod frame;
+pub mod hub;
+mod keys;
 pub mod limits;
+pub mod link;
+pub mod metrics;
 pub mod namespace;
+pub mod node;
 pub mod outbox;
+pub mod registry;
+pub mod serve;
 pub mod session;
+mod transport;
+
+pub use config::{Config, ConfigFaults};
+pub use serve::Gateway;

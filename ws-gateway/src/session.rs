@@ -112,10 +112,11 @@ pub enum Output {
     /// A token names a key that is not known: read core's set again.
     RefreshKeys,
     /// Register for the channel's events first, then read; answered by [`Input::Attached`].
+    /// Without a read the answer is an empty history: the channel keeps none.
     Attach {
         key: SubscriptionKey,
         channel: Arc<str>,
-        read: HistoryRead,
+        read: Option<HistoryRead>,
     },
     Detach {
         key: SubscriptionKey,

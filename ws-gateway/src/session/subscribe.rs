@@ -126,14 +126,13 @@ impl Session {
             None if options.cache && wanted.server_side => Some((String::new(), 0)),
             given => given,
         };
-        let read = match &recover {
-            _ if !options.has_history() => HistoryRead { since: None, limit: 0, reverse: false },
+        let read = options.has_history().then(|| match &recover {
             None => HistoryRead { since: None, limit: 0, reverse: false },
             Some(_) if options.cache => HistoryRead { since: None, limit: 1, reverse: true },
             Some(position) => {
                 HistoryRead { since: Some(position.clone()), limit: recovery_max + 1, reverse: false }
             }
-        };
+        });
         let deadline_ms = now.mono_ms + self.rules.limits.call_deadline_ms;
         let channel: Arc<str> = Arc::from(channel);
         self.subscriptions.insert(|key| {

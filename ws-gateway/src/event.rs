@@ -76,14 +76,15 @@ pub fn info_on_wire(info: &ClientInfo) -> keyway_protocol::ClientInfo {
     }
 }
 
-/// Without the epoch, which only pushes carry.
+/// Without the epoch, which only pushes carry, and without the time: payloads are envelopes with their own, and
+/// twenty bytes a message are a tenth of a small one.
 pub fn publication_on_wire(publication: &Publication) -> keyway_protocol::Publication {
     keyway_protocol::Publication {
         data: publication.data.clone(),
         info: publication.info.as_ref().map(info_on_wire),
         offset: publication.offset,
         tags: publication.tags.iter().cloned().collect(),
-        time: i64::try_from(publication.time_ms).unwrap_or(i64::MAX),
+        time: 0,
         epoch: String::new(),
     }
 }

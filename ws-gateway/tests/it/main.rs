@@ -1,0 +1,10 @@
+//! The gateway from outside: real sockets, a real bus, recorded frames, real SDKs.
+
+mod api;
+mod bounds;
+
+mod delivery;
+mod gateway;
+mod raw;
+mod tokens;
+mod transcript;

@@ -5,6 +5,7 @@
 
 pub mod backend;
 mod delegate;
+mod envelope;
 mod error;
 mod event;
 mod limits;
@@ -12,6 +13,7 @@ mod memory;
 mod message;
 mod pending;
 mod position;
+mod redis;
 mod request;
 
 pub use backend::{Backend, Handler, Outcome, ServeOptions};
@@ -26,6 +28,7 @@ pub use message::{
     PublishOptions, Published, Tags,
 };
 pub use position::{Epoch, Position};
+pub use redis::{RedisBackend, RedisBus, RedisOptions};
 pub use request::{DeadLetter, Delivery, Reply, ReplyError, Request};
 
 use async_trait::async_trait;
@@ -116,4 +119,10 @@ pub(crate) fn fresh_id() -> String {
     use std::hash::{BuildHasher, RandomState};
     let half = || RandomState::new().hash_one(std::time::Instant::now());
     format!("{:016x}{:016x}", half(), half())
+}
+
+/// A fresh epoch: 48 random bits, short because every positioned message carries it.
+pub(crate) fn fresh_epoch() -> String {
+    use std::hash::{BuildHasher, RandomState};
+    format!("{:012x}", RandomState::new().hash_one(std::time::Instant::now()) >> 16)
 }

@@ -23,8 +23,7 @@ pub(crate) struct Taken {
 
 #[async_trait]
 pub(crate) trait RequestQueue: Send + Sync + 'static {
-    /// Waits for deliveries, about a second at most, and returns up to `max` of them. Also keeps the leases,
-    /// so it must be called again soon even when nothing can be taken (`max` 0 only keeps).
+    /// Waits for deliveries, about a second at most, and returns up to `max` of them.
     async fn take(&self, max: usize) -> Result<Vec<Taken>, BusError>;
 
     /// Whether the delivery's partition is still held under the fence it was taken with.

@@ -46,11 +46,15 @@ pub(crate) async fn serve(
     let mut stop = stop.fuse();
     loop {
         while tasks.try_join_next().is_some() {}
-        let max = permits.available_permits();
+        let take = async {
+            // A free place first, and then as many as there are places.
+            drop(permits.acquire().await);
+            server.queue.take(permits.available_permits()).await
+        };
         let taken = tokio::select! {
             biased;
             () = &mut stop => break,
-            taken = server.queue.take(max) => taken,
+            taken = take => taken,
         };
         match taken {
             Ok(taken) => {
@@ -59,11 +63,6 @@ pub(crate) async fn serve(
                         .try_acquire_owned()
                         .expect("a queue gives at most what was asked for, and only this loop takes permits");
                     server.enqueue(one, permit, &mut tasks);
-                }
-                if max == 0 {
-                    // Wait for a free permit, but come back in time to keep the leases.
-                    let pause = Duration::from_millis(server.options.lease_ms / 6 + 1);
-                    let _ = tokio::time::timeout(pause, permits.acquire()).await;
                 }
             }
             Err(error) => {
@@ -150,21 +149,11 @@ impl Server {
         }
     }
 
-    /// Leases are kept while handlers finish; at the end of `drain` the rest is left to the next holder.
+    /// At the end of `drain` the rest is left to the next holder.
     async fn drain(&self, tasks: &mut JoinSet<()>, drain: Duration) {
         let finished = async { while tasks.join_next().await.is_some() {} };
-        let keep = async {
-            loop {
-                if self.queue.take(0).await.is_err() {
-                    tokio::time::sleep(QUEUE_ERROR_PAUSE).await;
-                }
-                tokio::time::sleep(Duration::from_millis(self.options.lease_ms / 6 + 1)).await;
-            }
-        };
-        tokio::select! {
-            () = finished => {}
-            () = keep => {}
-            () = tokio::time::sleep(drain) => tracing::warn!("stopping with requests unfinished"),
+        if tokio::time::timeout(drain, finished).await.is_err() {
+            tracing::warn!("stopping with requests unfinished");
         }
         tasks.abort_all();
         while tasks.join_next().await.is_some() {}

@@ -224,7 +224,7 @@ impl Channel {
     fn top(&mut self, now: Instant) -> Position {
         let until = now + Duration::from_millis(POSITION_TTL_MS);
         let numbering = self.numbering.get_or_insert_with(|| Numbering {
-            epoch: Epoch::new(&crate::fresh_id()),
+            epoch: Epoch::new(&crate::fresh_epoch()),
             offset: 0,
             until,
         });

@@ -25,10 +25,10 @@ pub trait World: Send + Sync {
     fn partition_requests_max(&self) -> usize;
 }
 
-/// Every case of the suite, for one world per case.
-macro_rules! conformance {
-    ($world:path) => {
-        $crate::conformance::conformance!(@cases $world:
+/// Hands the names of all cases to another macro: `cases!(macro argument)` is `macro!(argument: case, ...)`.
+macro_rules! cases {
+    ($run:ident $argument:ident) => {
+        $run! { $argument:
             publications_reach_subscribers_in_order_with_positions, publications_carry_everything,
             without_history_nothing_is_stored, a_key_is_published_once, history_pages_both_ways,
             history_is_bounded_and_expires, removed_history_goes_on_counting, joins_and_leaves,
@@ -37,9 +37,14 @@ macro_rules! conformance {
             order_is_kept_per_key, a_failed_request_holds_its_key_back, poison_is_buried_listed_and_replayed,
             a_dead_letter_is_discarded, two_backends_share_partitions, a_dead_backend_s_requests_come_again,
             a_stopped_backend_finishes, late_replies_are_dropped, a_full_stream_is_unavailable,
-        );
+        }
     };
-    (@cases $world:path: $($case:ident,)*) => {
+}
+pub(crate) use cases;
+
+/// `as_tests!(world: case, ...)`: each case as a test of its own, in a new world.
+macro_rules! as_tests {
+    ($world:ident: $($case:ident,)*) => {
         $(
             #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
             async fn $case() {
@@ -48,7 +53,7 @@ macro_rules! conformance {
         )*
     };
 }
-pub(crate) use conformance;
+pub(crate) use as_tests;
 
 fn text(data: impl Into<String>) -> NewPublication {
     NewPublication::of(data.into())
@@ -62,7 +67,7 @@ fn person(user: &str, client: &str) -> ClientInfo {
     ClientInfo { user: user.into(), client: client.into(), ..ClientInfo::default() }
 }
 
-fn question(key: &str, data: &str) -> Request {
+pub fn question(key: &str, data: &str) -> Request {
     Request {
         method: "test.echo".into(),
         data: Bytes::copy_from_slice(data.as_bytes()),
@@ -509,7 +514,7 @@ pub async fn a_failed_request_holds_its_key_back(world: &dyn World) {
 }
 
 /// A handler that notes `key data deliveries` and answers.
-fn recording() -> (Handler, impl Fn() -> Vec<String>) {
+pub fn recording() -> (Handler, impl Fn() -> Vec<String>) {
     let seen: Arc<Mutex<Vec<String>>> = Arc::default();
     let read = Arc::clone(&seen);
     let handler = Handler::new(move |delivery: Delivery| {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use keyway_bus::{Backend, Bus, EventSink, MemoryBroker, MemoryOptions};
 
-use crate::conformance::{World, conformance};
+use crate::conformance::{World, as_tests, cases};
 
 struct Memory(MemoryBroker);
 
@@ -28,4 +28,4 @@ async fn world() -> Memory {
     Memory(MemoryBroker::new(MemoryOptions { partition_requests_max: 50 }))
 }
 
-conformance!(world);
+cases!(as_tests world);

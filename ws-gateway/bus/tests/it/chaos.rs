@@ -1,0 +1,455 @@
+//! What only Redis can suffer: killed connections, restarts with and without data, frozen servers, silent loss,
+//! full queues, failovers. Whatever happens, positioned channels end whole or say that they are not.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Condvar, Mutex};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use keyway_bus::{
+    Backend, Bus, BusError, BusEvent, Channels, Control, HistoryFilter, NewPublication, PublishOptions,
+    RedisBackend, RedisBus, RedisOptions, Unavailable, partition_of,
+};
+
+use crate::conformance::{Serving, question, recording};
+use crate::recorder::{Recorder, until};
+use crate::redis::options;
+use crate::server::{Cluster, Server};
+
+const CHANNEL: &str = "site:acme.1";
+
+struct Stage {
+    server: Server,
+    recorder: Arc<Recorder>,
+    node: Arc<RedisBus>,
+    backend: Arc<RedisBackend>,
+}
+
+impl Stage {
+    async fn set(server: Server, adjust: impl FnOnce(&mut RedisOptions)) -> Stage {
+        let mut options = options(server.url());
+        adjust(&mut options);
+        let recorder = Recorder::new();
+        let node = RedisBus::connect(options.clone(), recorder.sink()).await.unwrap();
+        let backend = RedisBackend::connect(options).await.unwrap();
+        node.subscribe(CHANNEL).await.unwrap();
+        node.history(CHANNEL, HistoryFilter::top()).await.unwrap();
+        Stage { server, recorder, node, backend }
+    }
+
+    /// Publishes until Redis takes it, as a backend's outbox does: the key makes repeating safe.
+    async fn publish(&self, data: &str) {
+        until(
+            "a publication to be taken",
+            || async {
+                let options = PublishOptions::with_history(1_000, 60_000).once(data);
+                self.backend.publish(CHANNEL, NewPublication::of(data.to_owned()), &options).await.is_ok()
+            },
+            |taken| *taken,
+        )
+        .await;
+    }
+
+    async fn until_healthy(&self, wanted: bool) {
+        let health = || async { self.node.health() };
+        until("health", health, |health| health.healthy == wanted).await;
+    }
+
+    fn gaps(&self) -> Vec<BusEvent> {
+        self.recorder.events().into_iter().filter(|event| matches!(event, BusEvent::Gap { .. })).collect()
+    }
+
+    /// What a lost PUBLISH leaves behind: numbered, perhaps stored, never heard of.
+    fn lose(&self, offset: u64, stored: Option<&str>) {
+        let tag = format!("kw:{{p{}}}", partition_of(CHANNEL));
+        let (numbering, stream) = (format!("{tag}:m:{CHANNEL}"), format!("{tag}:s:{CHANNEL}"));
+        let store = "redis.call('xadd', KEYS[2], ARGV[1] .. '-0', 'd', 'P\\0\\0' .. ARGV[2])";
+        let script = format!(
+            "redis.call('hset', KEYS[1], 'o', ARGV[1]) {}",
+            if stored.is_some() { store } else { "" }
+        );
+        let (offset, data) = (offset.to_string(), stored.unwrap_or_default());
+        let printed = self.server.cli(&["EVAL", &script, "2", &numbering, &stream, &offset, data]);
+        assert!(!printed.contains("ERR"), "{printed}");
+    }
+}
+
+/// `count` payloads from `first` on.
+fn numbers(first: u32, count: u32) -> Vec<String> {
+    (first..first + count).map(|number| number.to_string()).collect()
+}
+
+fn strs(texts: &[String]) -> Vec<&str> {
+    texts.iter().map(String::as_str).collect()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn killed_links_lose_nothing() {
+    let stage = Stage::set(Server::start(&[]), |_| {}).await;
+    let wanted = numbers(1, 300);
+    for (index, data) in wanted.iter().enumerate() {
+        if index % 50 == 25 {
+            stage.server.cli(&["CLIENT", "KILL", "TYPE", "pubsub"]);
+        }
+        stage.publish(data).await;
+    }
+    stage.recorder.wait_for_payloads(CHANNEL, &strs(&wanted)).await;
+    assert_eq!(stage.gaps(), []);
+    let health = stage.node.health();
+    assert!(health.reconnects > 0 && health.gaps_unrepaired == 0, "{health:?}");
+    assert!(
+        stage.recorder.events().contains(&BusEvent::PositionsSuspect),
+        "channels without history are doubted"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn killed_senders_lose_nothing_taken() {
+    let stage = Stage::set(Server::start(&[]), |_| {}).await;
+    let wanted = numbers(1, 200);
+    for (index, data) in wanted.iter().enumerate() {
+        if index % 50 == 25 {
+            stage.server.cli(&["CLIENT", "KILL", "TYPE", "normal"]);
+        }
+        stage.publish(data).await;
+    }
+    stage.recorder.wait_for_payloads(CHANNEL, &strs(&wanted)).await;
+    assert_eq!(stage.gaps(), []);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_revocation_survives_a_cut() {
+    let stage = Stage::set(Server::start(&[]), |_| {}).await;
+    for number in 0..20u8 {
+        stage.server.cli(&["CLIENT", "KILL", "TYPE", "pubsub"]);
+        let statement = Bytes::from(vec![number]);
+        stage.backend.revoke(statement.clone()).await.unwrap();
+        let revoked = BusEvent::Control(Control::Revoke { statement });
+        stage.recorder.wait_for("the revocation", |recorder| recorder.events().contains(&revoked)).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_restart_with_data_goes_on() {
+    let server = Server::start(&["--appendonly", "yes", "--appendfsync", "always"]);
+    let mut stage = Stage::set(server, |_| {}).await;
+    let before = stage.node.history(CHANNEL, HistoryFilter::top()).await.unwrap().top;
+    stage.publish("1").await;
+    stage.recorder.wait_for_payloads(CHANNEL, &["1"]).await;
+    stage.server.kill();
+    stage.until_healthy(false).await;
+    let refused = stage.node.request(question("k", "x")).await;
+    assert!(matches!(refused, Err(BusError::Unavailable { .. })), "{refused:?}");
+    stage.server.start_again();
+    stage.publish("2").await;
+    stage.publish("3").await;
+    stage.recorder.wait_for_payloads(CHANNEL, &["1", "2", "3"]).await;
+    stage.until_healthy(true).await;
+    assert_eq!(stage.gaps(), []);
+    let after = stage.node.history(CHANNEL, HistoryFilter::top()).await.unwrap().top;
+    assert_eq!((after.epoch, after.offset), (before.epoch, 3));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_restart_without_data_is_a_new_epoch() {
+    let mut stage = Stage::set(Server::start(&[]), |_| {}).await;
+    for data in numbers(1, 5) {
+        stage.publish(&data).await;
+    }
+    stage.recorder.wait_for("five publications", |recorder| recorder.payloads(CHANNEL).len() == 5).await;
+    let before = stage.node.history(CHANNEL, HistoryFilter::top()).await.unwrap().top;
+    let (handler, seen) = recording();
+    let serving = Serving::start(Arc::clone(&stage.backend) as Arc<dyn Backend>, handler);
+    stage.node.request(question("k", "before")).await.unwrap().unwrap();
+    stage.server.kill();
+    stage.server.start_again();
+    // Nobody publishes: the check after the reconnect finds it.
+    stage
+        .recorder
+        .wait_for("a gap", |recorder| recorder.lines().iter().any(|line| line.contains("gap up to")))
+        .await;
+    let gaps = stage.gaps();
+    let BusEvent::Gap { top, .. } = &gaps[0] else { unreachable!() };
+    assert_ne!(top.epoch, before.epoch);
+    assert_eq!(gaps.len(), 1, "{gaps:?}");
+    stage.publish("anew").await;
+    stage
+        .recorder
+        .wait_for("the new one", |recorder| recorder.payloads(CHANNEL).last().unwrap() == "anew")
+        .await;
+    // Leases and groups are gone too, and come back.
+    let answered = || async { stage.node.request(question("k", "after")).await.is_ok() };
+    until("requests to be served again", answered, |answered| *answered).await;
+    assert!(seen().iter().any(|line| line.starts_with("k after")));
+    serving.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_frozen_server_is_unavailable_and_comes_back() {
+    let stage = Stage::set(Server::start(&[]), |_| {}).await;
+    stage.publish("1").await;
+    stage.until_healthy(true).await;
+    stage.server.freeze();
+    let begun = Instant::now();
+    let refused = stage.node.request(question("k", "x")).await;
+    assert!(
+        matches!(&refused, Err(error @ BusError::Unavailable { .. }) if error.is_temporary()),
+        "{refused:?}"
+    );
+    assert!(begun.elapsed() < Duration::from_millis(3_900), "a client waits four seconds");
+    stage.until_healthy(false).await;
+    let missing = stage.node.health().canaries_missing;
+    assert!(missing >= 3, "{missing}");
+    stage.server.thaw();
+    stage.until_healthy(true).await;
+    stage.publish("2").await;
+    stage.recorder.wait_for_payloads(CHANNEL, &["1", "2"]).await;
+    let (handler, seen) = recording();
+    let serving = Serving::start(Arc::clone(&stage.backend) as Arc<dyn Backend>, handler);
+    let answer = || async { stage.node.request(question("k", "y")).await.ok() };
+    until("an answer", answer, |answer| *answer == Some(Ok("y".into()))).await;
+    assert!(!seen().is_empty());
+    serving.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_paused_server_only_delays() {
+    let stage = Stage::set(Server::start(&[]), |_| {}).await;
+    stage.publish("1").await;
+    stage.server.cli(&["CLIENT", "PAUSE", "1500", "ALL"]);
+    stage.publish("2").await;
+    stage.publish("3").await;
+    stage.recorder.wait_for_payloads(CHANNEL, &["1", "2", "3"]).await;
+    stage.until_healthy(true).await;
+    assert_eq!(stage.gaps(), []);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn silent_loss_is_found_and_repaired() {
+    let stage = Stage::set(Server::start(&[]), |options| options.check_every_ms = 100).await;
+    stage.publish("1").await;
+    stage.lose(2, Some("2"));
+    // Without any traffic: the periodic check.
+    stage.recorder.wait_for_payloads(CHANNEL, &["1", "2"]).await;
+    assert_eq!(stage.gaps(), []);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_next_publication_shows_what_was_lost() {
+    let stage = Stage::set(Server::start(&[]), |_| {}).await;
+    stage.lose(1, Some("1"));
+    stage.publish("2").await;
+    stage.lose(3, Some("3"));
+    stage.lose(4, Some("4"));
+    stage.publish("5").await;
+    stage.recorder.wait_for_payloads(CHANNEL, &["1", "2", "3", "4", "5"]).await;
+    assert_eq!((stage.gaps(), stage.node.health().gaps_repaired), (Vec::new(), 2));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_the_stream_lost_is_a_gap() {
+    let stage = Stage::set(Server::start(&[]), |_| {}).await;
+    stage.publish("1").await;
+    stage.recorder.wait_for_payloads(CHANNEL, &["1"]).await;
+    stage.lose(2, None);
+    stage.publish("3").await;
+    stage
+        .recorder
+        .wait_for("a gap", |recorder| recorder.lines().contains(&format!("{CHANNEL} gap up to 3")))
+        .await;
+    stage.publish("4").await;
+    stage.recorder.wait_for_payloads(CHANNEL, &["1", "4"]).await;
+    assert_eq!(stage.node.health().gaps_unrepaired, 1);
+}
+
+/// The node's hub stands still while far more arrives than its queue takes: refused, counted, read again.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_full_receive_queue_loses_nothing_positioned() {
+    let server = Server::start(&[]);
+    let mut options = options(server.url());
+    options.receive_queue_max = 16;
+    let recorder = Recorder::new();
+    let gate: Arc<(Mutex<bool>, Condvar)> = Arc::new((Mutex::new(true), Condvar::new()));
+    let sink = {
+        let (gate, inner) = (Arc::clone(&gate), recorder.sink());
+        Arc::new(move |event| {
+            inner(event);
+            let (open, opened) = &*gate;
+            let open = open.lock().unwrap();
+            drop(opened.wait_while(open, |open| !*open).unwrap());
+        })
+    };
+    let node = RedisBus::connect(options.clone(), sink).await.unwrap();
+    let backend = RedisBackend::connect(options).await.unwrap();
+    node.subscribe(CHANNEL).await.unwrap();
+    node.history(CHANNEL, HistoryFilter::top()).await.unwrap();
+    *gate.0.lock().unwrap() = false;
+    let wanted = numbers(1, 200);
+    for data in &wanted {
+        let kept = PublishOptions::with_history(1_000, 60_000);
+        backend.publish(CHANNEL, NewPublication::of(data.clone()), &kept).await.unwrap();
+    }
+    until("the queue to run over", || async { node.health().overflowed }, |count| *count > 0).await;
+    *gate.0.lock().unwrap() = true;
+    gate.1.notify_all();
+    recorder.wait_for_payloads(CHANNEL, &strs(&wanted)).await;
+    assert_eq!(node.health().gaps_unrepaired, 0);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_absent_server_is_said_at_once() {
+    let mut server = Server::start(&[]);
+    server.kill();
+    let begun = Instant::now();
+    let refused = RedisBackend::connect(options(server.url())).await.err().unwrap();
+    assert!(matches!(&refused, BusError::Unavailable { why: Unavailable::Absent { .. }, .. }), "{refused}");
+    assert!(begun.elapsed() < Duration::from_secs(10));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn passwords_and_prefixes_are_used() {
+    let server = Server::start(&["--requirepass", "hunter2"]);
+    let denied = RedisBackend::connect(options(server.url())).await.err().unwrap();
+    assert!(denied.is_temporary(), "{denied}");
+    let url = format!("redis://:hunter2@127.0.0.1:{}", server.port);
+    let staging = RedisOptions { key_prefix: "staging".into(), ..options(url.clone()) };
+    let recorders = [Recorder::new(), Recorder::new()];
+    let first = RedisBus::connect(options(url), recorders[0].sink()).await.unwrap();
+    let second = RedisBus::connect(staging, recorders[1].sink()).await.unwrap();
+    for node in [&first, &second] {
+        node.subscribe(CHANNEL).await.unwrap();
+    }
+    first.publish(CHANNEL, NewPublication::of("first"), &PublishOptions::default()).await.unwrap();
+    second.publish(CHANNEL, NewPublication::of("second"), &PublishOptions::default()).await.unwrap();
+    recorders[0].wait_for_payloads(CHANNEL, &["first"]).await;
+    recorders[1].wait_for_payloads(CHANNEL, &["second"]).await;
+    let error = format!("{:?}", Unavailable::Stopped);
+    assert!(!error.contains("hunter2"));
+}
+
+/// A request nobody can read does not stop its partition.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_unreadable_request_is_buried() {
+    let stage = Stage::set(Server::start(&[]), |_| {}).await;
+    let stream = format!("kw:{{p{}}}:req", partition_of("k"));
+    stage.server.cli(&["XADD", &stream, "*", "r", "nonsense"]);
+    let (handler, seen) = recording();
+    let serving = Serving::start(Arc::clone(&stage.backend) as Arc<dyn Backend>, handler);
+    stage.node.request(question("k", "good")).await.unwrap().unwrap();
+    assert_eq!(seen(), ["k good 1"]);
+    let letters = stage.backend.dead_letters(10).await.unwrap();
+    assert_eq!((letters.len(), letters[0].reason.as_str()), (1, "unreadable"));
+    assert_eq!(letters[0].request.data, "nonsense");
+    serving.finish().await;
+}
+
+/// What is acknowledged is deleted: the stream holds only what waits or is in work.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn acknowledged_requests_leave_the_stream() {
+    let stage = Stage::set(Server::start(&[]), |_| {}).await;
+    let (handler, _) = recording();
+    let serving = Serving::start(Arc::clone(&stage.backend) as Arc<dyn Backend>, handler);
+    for number in 0..200 {
+        stage.node.request(question("k", &number.to_string())).await.unwrap().unwrap();
+    }
+    let stream = format!("kw:{{p{}}}:req", partition_of("k"));
+    let length = || async { stage.server.cli(&["XLEN", &stream]).trim().to_owned() };
+    until("an empty stream", length, |length| length == "0").await;
+    let pending = stage.server.cli(&["XPENDING", &stream, "backends"]);
+    assert!(pending.starts_with('0'), "{pending}");
+    serving.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_cluster_s_killed_links_lose_nothing() {
+    let cluster = Cluster::start();
+    let recorder = Recorder::new();
+    let node = RedisBus::connect(options(cluster.url()), recorder.sink()).await.unwrap();
+    let backend = RedisBackend::connect(options(cluster.url())).await.unwrap();
+    let channels: Vec<String> = (0..12).map(|number| format!("site:acme.{number}")).collect();
+    for channel in &channels {
+        node.subscribe(channel).await.unwrap();
+        node.history(channel, HistoryFilter::top()).await.unwrap();
+    }
+    let wanted = numbers(1, 30);
+    for (index, data) in wanted.iter().enumerate() {
+        if index % 10 == 5 {
+            cluster.servers[index / 10].cli(&["CLIENT", "KILL", "TYPE", "pubsub"]);
+        }
+        for channel in &channels {
+            let kept = PublishOptions::with_history(100, 60_000);
+            backend.publish(channel, NewPublication::of(data.clone()), &kept).await.unwrap();
+        }
+    }
+    for channel in &channels {
+        recorder.wait_for_payloads(channel, &strs(&wanted)).await;
+    }
+    until("health", || async { node.health() }, |health| health.healthy && health.reconnects > 0).await;
+}
+
+/// The master dies, Sentinel promotes the replica: the bus finds it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_sentinel_failover_is_followed() {
+    let mut master = Server::start(&["--repl-diskless-sync-delay", "0"]);
+    let replica = Server::start(&["--replicaof", "127.0.0.1", &master.port.to_string()]);
+    let linked = || async { replica.cli(&["INFO", "replication"]).contains("master_link_status:up") };
+    until("replication", linked, |linked| *linked).await;
+    let sentinel = Server::sentinel(master.port);
+    let knows =
+        || async { sentinel.cli(&["SENTINEL", "REPLICAS", "main"]).contains(&replica.port.to_string()) };
+    until("the sentinel to know the replica", knows, |knows| *knows).await;
+
+    let url = format!("redis-sentinel://127.0.0.1:{}?sentinelServiceName=main", sentinel.port);
+    let recorder = Recorder::new();
+    let node = RedisBus::connect(options(url.clone()), recorder.sink()).await.unwrap();
+    let backend = RedisBackend::connect(options(url)).await.unwrap();
+    node.subscribe(CHANNEL).await.unwrap();
+    let publish = async |data: &str| {
+        let options = PublishOptions::with_history(100, 60_000).once(data);
+        backend.publish(CHANNEL, NewPublication::of(data.to_owned()), &options).await.is_ok()
+    };
+    assert!(publish("before").await);
+    recorder.wait_for_payloads(CHANNEL, &["before"]).await;
+    let copied =
+        || async { replica.cli(&["XLEN", &format!("kw:{{p{}}}:s:{CHANNEL}", partition_of(CHANNEL))]) };
+    until("the replica to have it", copied, |length| length.trim() == "1").await;
+    master.kill();
+    until("the new master to take a publication", || publish("after"), |taken| *taken).await;
+    recorder.wait_for_payloads(CHANNEL, &["before", "after"]).await;
+    until("health", || async { node.health() }, |health| health.healthy).await;
+}
+
+/// A handler's late answer must not follow its lost lease: the fence keeps the entry for the heir.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_lost_lease_acknowledges_nothing() {
+    let stage = Stage::set(Server::start(&[]), |_| {}).await;
+    let first = Arc::new(AtomicBool::new(true));
+    let release = Arc::new(tokio::sync::Semaphore::new(0));
+    let begun = Arc::new(tokio::sync::Semaphore::new(0));
+    let handler = {
+        let (first, release, begun) = (Arc::clone(&first), Arc::clone(&release), Arc::clone(&begun));
+        keyway_bus::Handler::new(move |delivery: keyway_bus::Delivery| {
+            let (first, release, begun) = (Arc::clone(&first), Arc::clone(&release), Arc::clone(&begun));
+            async move {
+                if first.swap(false, Ordering::SeqCst) {
+                    begun.add_permits(1);
+                    release.acquire().await.unwrap().forget();
+                }
+                keyway_bus::Outcome::Reply(Ok(format!("delivery {}", delivery.deliveries).into()))
+            }
+        })
+    };
+    let serving = Serving::start(Arc::clone(&stage.backend) as Arc<dyn Backend>, handler);
+    stage.node.send(question("k", "x")).await.unwrap();
+    begun.acquire().await.unwrap().forget();
+    let tag = format!("kw:{{p{}}}", partition_of("k"));
+    let held = stage.server.cli(&["GET", &format!("{tag}:lease")]);
+    // Somebody else's now, for a moment.
+    stage.server.cli(&["SET", &format!("{tag}:lease"), "1:stranger", "PX", "300"]);
+    release.add_permits(1);
+    let again = || async { stage.server.cli(&["GET", &format!("{tag}:lease")]) };
+    until("a new lease", again, |lease| lease.len() > 20 && *lease != held).await;
+    let length = || async { stage.server.cli(&["XLEN", &format!("{tag}:req")]).trim().to_owned() };
+    until("the entry to be settled under the new lease", length, |length| length == "0").await;
+    serving.finish().await;
+}

@@ -51,6 +51,10 @@ pub enum BusKind {
 pub struct BusConfig {
     pub kind: BusKind,
     pub url: String,
+    /// Starts every key in Redis.
+    pub key_prefix: String,
+    /// Sending connections to Redis.
+    pub connections: usize,
 }
 
 #[derive(Clone, Deserialize)]
@@ -191,6 +195,9 @@ impl Config {
                     .to_owned(),
             );
         }
+        if self.bus.connections == 0 || self.bus.connections > 64 {
+            faults.push(format!("bus.connections = {}: from 1 to 64", self.bus.connections));
+        }
         if !self.server_api.key.is_empty() && self.server_api.key.len() < 16 {
             faults.push(
                 "server_api.key: shorter than 16 bytes, which can be guessed; use a random one".to_owned(),
@@ -288,7 +295,7 @@ macro_rules! hide_secrets {
 
 // URLs of Redis hold passwords.
 hide_secrets! {
-    BusConfig: kind; url;
+    BusConfig: kind, key_prefix, connections; url;
     TokenConfig: issuer, audience, jwks_url, jwks_file, refresh_s; hmac_secret;
     ServerApiConfig: ; key;
 }

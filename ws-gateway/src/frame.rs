@@ -291,7 +291,12 @@ mod tests {
         }
 
         #[test]
-        fn what_is_masked_comes_back(payload in "[a-z]{0,70000}", mask in any::<[u8; 4]>()) {
+        fn what_is_masked_comes_back(
+            length in prop::sample::select(vec![0usize, 1, 7, 8, 9, 125, 126, 127, 65_535, 65_536, 70_000]),
+            byte in b'a'..=b'z',
+            mask in any::<[u8; 4]>(),
+        ) {
+            let payload = String::from_utf8(vec![byte; length]).unwrap();
             let mut out = Vec::new();
             encode_client(&mut out, ClientFrame::Text, payload.as_bytes(), mask);
             prop_assert_eq!(take_all(out, 80_000).unwrap(), [format!("Message({:?})", payload.as_bytes())]);

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
-use keyway_bus::{Bus, EventSink, MemoryBroker};
+use keyway_bus::{Bus, EventSink, MemoryBroker, RedisBus, RedisOptions};
 
 use crate::config::{BusConfig, BusKind, Config};
 use crate::node::Node;
@@ -91,6 +91,14 @@ async fn report(node: Arc<Node>, namespace: String) {
 pub async fn open_bus(config: &BusConfig, sink: EventSink) -> anyhow::Result<Arc<dyn Bus>> {
     match config.kind {
         BusKind::Memory => Ok(MemoryBroker::default().node(sink)),
-        BusKind::Redis => anyhow::bail!("bus.kind = \"redis\" is not built in"),
+        BusKind::Redis => {
+            let options = RedisOptions {
+                key_prefix: config.key_prefix.clone(),
+                connections: config.connections,
+                ..RedisOptions::new(&config.url)
+            };
+            let bus = RedisBus::connect(options, sink).await.context("connecting to Redis (bus.url)")?;
+            Ok(bus)
+        }
     }
 }

@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
 use futures::FutureExt;
@@ -47,16 +48,22 @@ pub async fn start_on(broker: MemoryBroker, extra: &str) -> Running {
     Running { public, private, node, broker, stop, task, backend }
 }
 
-/// Answers `echo` with its data, `whoami` with the user, `fail` with error 1000, and `silence` never.
+/// Answers `echo` with its data, `count` with how many `count`s came before, `whoami` with the user, `fail` with error 1000, and `silence` never.
 pub async fn serve(backend: Arc<impl Backend + ?Sized>) {
-    let handler = keyway_bus::Handler::new(|delivery: keyway_bus::Delivery| async move {
+    let counter = Arc::new(AtomicU64::new(0));
+    let handler = keyway_bus::Handler::new(move |delivery: keyway_bus::Delivery| {
         let request = delivery.request;
-        match request.method.as_str() {
-            "echo" | "send" => Outcome::Reply(Ok(request.data)),
-            "whoami" => Outcome::Reply(Ok(Bytes::from(format!("{{\"user\":\"{}\"}}", request.user)))),
-            "fail" => Outcome::Reply(Err(keyway_bus::ReplyError::new(1000, "as asked"))),
-            "silence" => std::future::pending().await,
-            _ => Outcome::Reply(Err(keyway_bus::ReplyError::new(104, "method not found"))),
+        // In the order in which the bus hands them over, before anything is awaited.
+        let count = (request.method == "count").then(|| counter.fetch_add(1, Ordering::SeqCst));
+        async move {
+            match request.method.as_str() {
+                "count" => Outcome::Reply(Ok(Bytes::from(count.unwrap_or_default().to_string()))),
+                "echo" | "send" => Outcome::Reply(Ok(request.data)),
+                "whoami" => Outcome::Reply(Ok(Bytes::from(format!("{{\"user\":\"{}\"}}", request.user)))),
+                "fail" => Outcome::Reply(Err(keyway_bus::ReplyError::new(1000, "as asked"))),
+                "silence" => std::future::pending().await,
+                _ => Outcome::Reply(Err(keyway_bus::ReplyError::new(104, "method not found"))),
+            }
         }
     });
     backend.serve(ServeOptions::default(), handler, std::future::pending().boxed()).await.unwrap();

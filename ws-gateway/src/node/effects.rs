@@ -140,7 +140,12 @@ impl Effects {
     ) -> Option<Input> {
         let mut work: Pin<Box<dyn Future<Output = Input> + Send>> = Box::pin(work);
         match work.as_mut().poll(cx) {
-            Poll::Ready(input) => Some(input),
+            // Through the mailbox all the same: events that the call itself caused are there already, and a
+            // publisher hears its publication before the reply.
+            Poll::Ready(input) => {
+                self.link.push(input, 0);
+                None
+            }
             Poll::Pending => {
                 let link = Arc::clone(&self.link);
                 tokio::spawn(async move { link.push(work.await, 0) });

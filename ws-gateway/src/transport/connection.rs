@@ -101,6 +101,8 @@ impl Connection {
         let now = self.effects.node.now();
         self.take_mail(now, cx);
         let read = self.read(now, cx);
+        // Answers that came at once, so that they leave with the same write.
+        self.take_mail(now, cx);
         if self.timer.as_mut().poll_timer(cx) || self.session.next_deadline_ms() <= now.mono_ms {
             self.handle(Input::Tick, now, cx);
         }

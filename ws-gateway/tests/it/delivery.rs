@@ -136,11 +136,12 @@ async fn calls_of_one_connection_keep_their_order_and_delay_nothing() {
             .await;
     let mut raw = Raw::connected(gateway.public).await;
     let batch: Vec<String> =
-        (10..20).map(|id| format!(r#"{{"id":{id},"rpc":{{"method":"echo","data":{id}}}}}"#)).collect();
+        (10..20).map(|id| format!(r#"{{"id":{id},"rpc":{{"method":"count"}}}}"#)).collect();
     raw.send(&batch.join("\n")).await;
-    for id in 10..20 {
+    // Answers may overtake each other; the work may not.
+    for _ in 10..20 {
         let reply = raw.next().await.json();
-        assert_eq!((&reply["id"], &reply["rpc"]["data"]), (&json!(id), &json!(id)));
+        assert_eq!(reply["rpc"]["data"].as_u64().unwrap(), reply["id"].as_u64().unwrap() - 10, "{reply}");
     }
     assert_eq!(
         raw.ask(r#"{"id":30,"rpc":{"method":"fail"}}"#).await["error"],

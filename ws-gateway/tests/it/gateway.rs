@@ -36,8 +36,13 @@ pub async fn start(extra: &str) -> Running {
 }
 
 pub async fn start_on(broker: MemoryBroker, extra: &str) -> Running {
-    let text = format!("listen = \"127.0.0.1:0\"\nprivate_listen = \"127.0.0.1:0\"\n{extra}");
-    let config = Config::load(Some(("test", &text)), []).unwrap_or_else(|faults| panic!("{faults}"));
+    let free = "listen = \"127.0.0.1:0\"\nprivate_listen = \"127.0.0.1:0\"\n";
+    start_exactly(broker, &format!("{free}{extra}")).await
+}
+
+/// On the addresses that `text` names.
+pub async fn start_exactly(broker: MemoryBroker, text: &str) -> Running {
+    let config = Config::load(Some(("test", text)), []).unwrap_or_else(|faults| panic!("{faults}"));
     let gateway = Gateway::start(config, async |sink| Ok(broker.node(sink) as Arc<dyn Bus>)).await.unwrap();
     let (public, private) = (gateway.public_address().unwrap(), gateway.private_address().unwrap());
     let node = Arc::clone(&gateway.node);

@@ -6,6 +6,8 @@ mod clients;
 
 mod delivery;
 mod gateway;
+mod process;
 mod raw;
+mod survive;
 mod tokens;
 mod transcript;

@@ -39,26 +39,40 @@ pub struct Raw {
     lines: std::collections::VecDeque<Seen>,
 }
 
+/// None when nobody answers in time, or not with an upgrade.
+pub async fn open_within(address: SocketAddr, within: Duration) -> Option<Raw> {
+    let opening = async move { upgrade(address, "/connection/websocket", "").await.ok()?.ok() };
+    tokio::time::timeout(within, opening).await.ok().flatten()
+}
+
 /// The status line's code when the upgrade is refused.
 pub async fn try_open(address: SocketAddr, path: &str, headers: &str) -> Result<Raw, u16> {
-    let mut stream = TcpStream::connect(address).await.unwrap();
-    stream.set_nodelay(true).unwrap();
+    let upgrading = upgrade(address, path, headers);
+    tokio::time::timeout(WITHIN, upgrading)
+        .await
+        .expect("no answer to the upgrade")
+        .expect("the upgrade was cut")
+}
+
+async fn upgrade(address: SocketAddr, path: &str, headers: &str) -> std::io::Result<Result<Raw, u16>> {
+    let mut stream = TcpStream::connect(address).await?;
+    stream.set_nodelay(true)?;
     let request = format!(
         "GET {path} HTTP/1.1\r\nHost: {address}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
          Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n{headers}\r\n"
     );
-    stream.write_all(request.as_bytes()).await.unwrap();
+    stream.write_all(request.as_bytes()).await?;
     let mut head = Vec::new();
     while !head.ends_with(b"\r\n\r\n") {
-        let byte = tokio::time::timeout(WITHIN, stream.read_u8()).await.expect("no answer to the upgrade");
-        head.push(byte.expect("the upgrade was cut"));
+        head.push(stream.read_u8().await?);
     }
     let head = String::from_utf8(head).unwrap();
     let status: u16 = head.split(' ').nth(1).unwrap().parse().unwrap();
-    if status != 101 {
-        return Err(status);
-    }
-    Ok(Raw { stream, buffer: Vec::new(), lines: Default::default() })
+    Ok(if status == 101 {
+        Ok(Raw { stream, buffer: Vec::new(), lines: Default::default() })
+    } else {
+        Err(status)
+    })
 }
 
 impl Raw {

@@ -49,6 +49,9 @@ impl Arguments {
                 variables.push(("KEYWAY_GATEWAY_LISTEN".to_owned(), "127.0.0.1:8000".to_owned()));
             }
         }
+        if let Some((_, url)) = variables.iter().find(|(name, _)| name == "ECS_CONTAINER_METADATA_URI_V4") {
+            variables.push(("KEYWAY_GATEWAY_DRAIN__ECS_METADATA_URL".to_owned(), url.clone()));
+        }
         let file = match &self.config {
             None => None,
             Some(path) => {

@@ -78,6 +78,8 @@ pub struct ServerApiConfig {
 #[serde(deny_unknown_fields)]
 pub struct DrainConfig {
     pub window_ms: u64,
+    /// The ECS task metadata address; filled in from the container's environment.
+    pub ecs_metadata_url: String,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]

@@ -4,50 +4,33 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Context, bail};
-use bytes::Bytes;
-use http_body_util::{BodyExt, Empty, Limited};
-use hyper_util::client::legacy::Client;
-use hyper_util::client::legacy::connect::HttpConnector;
-use hyper_util::rt::TokioExecutor;
-
 use crate::auth::KeySet;
 use crate::config::Config;
+use crate::http::HttpClient;
 use crate::node::Node;
 
 /// Unknown key ids may be somebody's guesses: core sees at most one read per this.
 const READ_AGAIN_AFTER: Duration = Duration::from_secs(5);
-
-/// Core answers in milliseconds; connecting clients get error 100 meanwhile.
-const READ_WITHIN: Duration = Duration::from_secs(5);
-
-/// 64 keys of some 200 bytes are below a tenth of this.
-const SET_BYTES_MAX: usize = 256 * 1024;
 
 /// Keeps the node's keys fresh until the future is dropped.
 pub async fn keep(node: Arc<Node>, config: Arc<Config>) {
     if config.tokens.jwks_url.is_empty() {
         return std::future::pending().await;
     }
-    let client = match client() {
+    let client = match HttpClient::new() {
         Ok(client) => client,
         Err(error) => return tracing::error!(error = %format!("{error:#}"), "cannot read key sets"),
     };
     let every = Duration::from_secs(config.tokens.refresh_s);
     loop {
-        let read = tokio::time::timeout(READ_WITHIN, read(&client, &config.tokens.jwks_url)).await;
-        let keys = match read {
-            Ok(Ok(keys)) => config.with_secret(keys).map_err(anyhow::Error::from),
-            Ok(Err(error)) => Err(error),
-            Err(_) => Err(anyhow::anyhow!("no answer within {} s", READ_WITHIN.as_secs())),
-        };
-        let wait = match keys {
+        let wait = match read(&client, &config).await {
             Ok(keys) => {
                 node.rules.authority.replace_keys(keys);
                 every
             }
             Err(error) => {
-                tracing::warn!(url = config.tokens.jwks_url, error = %format!("{error:#}"), "cannot read the key set");
+                let url = &config.tokens.jwks_url;
+                tracing::warn!(url, error = %format!("{error:#}"), "cannot read the key set");
                 READ_AGAIN_AFTER
             }
         };
@@ -58,27 +41,7 @@ pub async fn keep(node: Arc<Node>, config: Arc<Config>) {
     }
 }
 
-type HttpsClient = Client<hyper_rustls::HttpsConnector<HttpConnector>, Empty<Bytes>>;
-
-fn client() -> anyhow::Result<HttpsClient> {
-    let connector = hyper_rustls::HttpsConnectorBuilder::new()
-        .with_provider_and_native_roots(rustls::crypto::ring::default_provider())
-        .context("reading the system's root certificates")?
-        .https_or_http()
-        .enable_http1()
-        .build();
-    Ok(Client::builder(TokioExecutor::new()).build(connector))
-}
-
-async fn read(client: &HttpsClient, url: &str) -> anyhow::Result<KeySet> {
-    let response = client.get(url.parse().context("the address is not a URL")?).await.context("asking")?;
-    if !response.status().is_success() {
-        bail!("answered {}", response.status());
-    }
-    let body = Limited::new(response.into_body(), SET_BYTES_MAX)
-        .collect()
-        .await
-        .map_err(|error| anyhow::anyhow!("reading the body: {error}"))?
-        .to_bytes();
-    Ok(KeySet::parse_jwks(&body)?)
+async fn read(client: &HttpClient, config: &Config) -> anyhow::Result<KeySet> {
+    let body = client.get(&config.tokens.jwks_url).await?;
+    Ok(config.with_secret(KeySet::parse_jwks(&body)?)?)
 }

@@ -7,6 +7,7 @@ pub mod config;
 pub mod drain;
 pub mod event;
 pub mod frame;
+mod http;
 pub mod hub;
 mod keys;
 pub mod limits;
@@ -18,6 +19,7 @@ pub mod outbox;
 pub mod registry;
 pub mod serve;
 pub mod session;
+mod stopping;
 mod transport;
 
 pub use config::{Config, ConfigFaults};

@@ -60,7 +60,8 @@ impl Gateway {
             futures::future::join3(sockets, keys, measured).await;
         };
         let stopping = async {
-            stop.await;
+            let early = crate::stopping::wanted(config.drain.ecs_metadata_url.clone());
+            futures::future::select(std::pin::pin!(stop), std::pin::pin!(early)).await;
             node.drain(config.drain.window_ms).await;
         };
         futures::future::select(std::pin::pin!(serving), std::pin::pin!(stopping)).await;

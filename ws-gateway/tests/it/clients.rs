@@ -178,3 +178,22 @@ async fn python_json() {
 async fn python_protobuf() {
     python_sdk("protobuf").await;
 }
+
+/// `docs/asyncapi.yaml` is read by the AsyncAPI project's own parser.
+#[tokio::test]
+async fn the_asyncapi_document_is_valid() {
+    let (from, home) = (sources().join("asyncapi"), cache().join("asyncapi"));
+    std::fs::create_dir_all(&home).unwrap();
+    let lock = std::fs::read(from.join("package-lock.json")).unwrap();
+    for file in ["package.json", "package-lock.json", "validate.mjs"] {
+        std::fs::copy(from.join(file), home.join(file)).unwrap();
+    }
+    if std::fs::read(home.join("installed")).ok().as_ref() != Some(&lock) {
+        let install = ["ci", "--no-audit", "--no-fund", "--ignore-scripts"];
+        run("npm ci", Command::new("npm").args(install).current_dir(&home)).await;
+        std::fs::write(home.join("installed"), lock).unwrap();
+    }
+    let document =
+        Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/asyncapi.yaml").canonicalize().unwrap();
+    run("validate.mjs", Command::new("node").arg("validate.mjs").arg(document).current_dir(&home)).await;
+}

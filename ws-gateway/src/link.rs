@@ -2,7 +2,7 @@
 //! bound the connection is told so once and gets nothing more. It wakes the connection's task and knows nothing else.
 
 use std::sync::Arc;
-use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use futures::task::AtomicWaker;
 use keyway_protocol::ConnectionId;
@@ -15,8 +15,8 @@ const IDLE_CAPACITY: usize = 8;
 
 pub struct Link {
     pub id: ConnectionId,
-    /// Set when the connection has been admitted under its user.
-    pub identity: OnceLock<Arc<Identity>>,
+    /// Set when the connection has been admitted under its user, and with every new token.
+    identity: Mutex<Option<Arc<Identity>>>,
     queue: Mutex<Queue>,
     waker: AtomicWaker,
 }
@@ -38,7 +38,15 @@ enum State {
 impl Link {
     pub fn new(id: ConnectionId, bytes_max: usize) -> Link {
         let queue = Queue { inputs: Vec::new(), bytes: 0, bytes_max, state: State::Open };
-        Link { id, identity: OnceLock::new(), queue: Mutex::new(queue), waker: AtomicWaker::new() }
+        Link { id, identity: Mutex::default(), queue: Mutex::new(queue), waker: AtomicWaker::new() }
+    }
+
+    pub fn identity(&self) -> Option<Arc<Identity>> {
+        self.identity.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    pub fn set_identity(&self, identity: &Arc<Identity>) {
+        *self.identity.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::clone(identity));
     }
 
     fn queue(&self) -> MutexGuard<'_, Queue> {

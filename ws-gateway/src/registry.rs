@@ -64,9 +64,12 @@ impl Registry {
     ) -> Result<Arc<Mutex<Bucket>>, Close> {
         let bucket =
             || Arc::new(Mutex::new(Bucket::new(limits.user_commands_per_s, limits.user_commands_burst, now)));
+        // A connect that failed half-way may be repeated, but not as somebody else.
+        if link.identity().is_some_and(|before| before.user != identity.user) {
+            return Err(Close::BAD_REQUEST);
+        }
         if identity.user.is_empty() {
-            // The identity of a connection is set once; a second admission of the same link is its own repeat.
-            let _repeat = link.identity.set(Arc::clone(identity));
+            link.set_identity(identity);
             return Ok(bucket());
         }
         let mut users = lock(&self.users);
@@ -79,14 +82,14 @@ impl Registry {
                 return Err(Close::CONNECTION_LIMIT);
             }
             user.links.push(Arc::clone(link));
-            let _repeat = link.identity.set(Arc::clone(identity));
         }
+        link.set_identity(identity);
         Ok(Arc::clone(&user.bucket))
     }
 
     pub fn remove(&self, link: &Link) {
         lock(&self.links).remove(&link.id);
-        let Some(identity) = link.identity.get() else { return };
+        let Some(identity) = link.identity() else { return };
         let mut users = lock(&self.users);
         if let Some(user) = users.get_mut(&identity.user) {
             user.links.retain(|other| other.id != link.id);
@@ -112,8 +115,8 @@ impl Registry {
             (None, true) => Vec::new(),
         };
         found.retain(|link| {
-            let user = link.identity.get().map_or("", |identity| identity.user.as_str());
-            (target.user.is_empty() || target.user == user) && !keep.contains(&link.id.to_string())
+            let is_user = target.user.is_empty() || link.identity().is_some_and(|it| it.user == target.user);
+            is_user && !keep.contains(&link.id.to_string())
         });
         found
     }
@@ -136,7 +139,7 @@ impl Registry {
         };
         let mut told = 0;
         for link in candidates {
-            let voided = link.identity.get().is_some_and(|identity| {
+            let voided = link.identity().is_some_and(|identity| {
                 identity.tenant == revocation.tenant && identity.issued_at_s < revocation.before_s
             });
             if voided {

@@ -109,6 +109,8 @@ pub enum Output {
     Close(Close),
     /// Register this connection under its user; answered by [`Input::Admitted`] at once.
     Admit(Arc<Identity>),
+    /// A new token is in force: what revocations and instructions look at.
+    Renew(Arc<Identity>),
     /// A token names a key that is not known: read core's set again.
     RefreshKeys,
     /// Register for the channel's events first, then read; answered by [`Input::Attached`].

@@ -33,6 +33,7 @@ impl Effects {
                 node.metrics.connects.add(u64::from(answer.is_ok()));
                 return Some(Input::Admitted(answer));
             }
+            Output::Renew(identity) => self.link.set_identity(&identity),
             Output::RefreshKeys => node.keys_wanted.notify_one(),
             Output::Attach { key, channel, read } => {
                 let joining = node.hub.add(&bus, &channel, key, &self.link);

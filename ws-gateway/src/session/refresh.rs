@@ -42,6 +42,7 @@ impl Session {
             ttl: seconds_until(identity.expires_at_s, now),
         };
         self.identity = Arc::new(identity);
+        out.push(Output::Renew(Arc::clone(&self.identity)));
         self.set_expiry(now);
         self.reply(id, &Reply::Refresh(result), out);
     }

@@ -172,7 +172,7 @@ impl Connection {
             self.outbox.close(close, close.code == Close::SLOW.code);
             self.linger_until_ms = Some(now.mono_ms + LINGER_MS);
             self.effects.node.metrics.closed(close.code);
-            let user = self.effects.link.identity.get().map_or("", |identity| identity.user.as_str());
+            let user = &*self.session.identity().user;
             tracing::info!(connection = %self.session.id(), user, code = close.code, reason = &*close.reason, "closed");
         }
     }

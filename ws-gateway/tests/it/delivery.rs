@@ -230,3 +230,59 @@ async fn a_drain_closes_in_slices_and_ends() {
     drop(clients);
     (&mut gateway.task).await.unwrap();
 }
+
+/// An HTTP server that answers everything with `body`.
+async fn answering(body: String) -> std::net::SocketAddr {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(async move {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            let answer = format!(
+                "HTTP/1.1 200 OK\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{body}",
+                body.len()
+            );
+            let mut request = [0; 4096];
+            // A client that goes away in between is its own business.
+            let _read = stream.read(&mut request).await;
+            let _written = stream.write_all(answer.as_bytes()).await;
+        }
+    });
+    address
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_orchestrators_wish_drains_before_its_signal() {
+    let metadata = answering(r#"{"DesiredStatus":"STOPPED","KnownStatus":"RUNNING"}"#.into()).await;
+    let mut gateway = gateway::start(&format!(
+        "{DEVELOPMENT}[drain]\nwindow_ms = 2000\necs_metadata_url = \"http://{metadata}/v4/abc\"\n"
+    ))
+    .await;
+    // Either it was too late to get in, or the drain closes it.
+    if let Ok(mut raw) = try_open(gateway.public, "/connection/websocket", "").await {
+        assert_eq!(raw.end().await, Seen::Close(3001, "shutdown".into()));
+    }
+    (&mut gateway.task).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn keys_are_read_from_core() {
+    let core = answering(CORE.jwks()).await;
+    let gateway =
+        gateway::start(&format!("[tokens]\njwks_url = \"http://{core}/.well-known/jwks.json\"\n")).await;
+    let command = json!({"id": 1, "connect": {"token": CORE.token(unix_s(), json!({}))}}).to_string();
+    let mut raw = Raw::open(gateway.public).await;
+    let mut replies = Vec::new();
+    while replies.len() < 100 {
+        raw.send(&command).await;
+        let reply = raw.next().await.json();
+        if reply["connect"].is_object() {
+            return;
+        }
+        // Not known yet is temporary, never final.
+        assert_eq!(reply["error"]["temporary"], true, "{reply}");
+        replies.push(reply);
+        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+    }
+    panic!("never accepted: {:?}", replies.last());
+}

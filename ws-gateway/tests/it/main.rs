@@ -7,6 +7,7 @@ mod clients;
 mod delivery;
 mod gateway;
 mod process;
+mod properties;
 mod raw;
 mod survive;
 mod tokens;

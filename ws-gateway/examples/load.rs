@@ -342,6 +342,7 @@ impl Publisher {
                 }
                 drop(permit);
             });
+            return Ok(());
         }
         if let Some(writer) = &mut self.bare {
             writer.write_all(resp(&["PUBLISH", &channel, &data]).as_bytes()).await?;

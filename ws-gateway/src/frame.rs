@@ -255,7 +255,7 @@ mod tests {
     #[test]
     fn whole_and_fragmented_messages() {
         let hello = format!("Message({:?})", b"hello");
-        assert_eq!(take_all(masked(0x81, b"hello"), 100).unwrap(), [hello.clone()]);
+        assert_eq!(take_all(masked(0x81, b"hello"), 100).unwrap(), std::slice::from_ref(&hello));
         let fragmented = [masked(0x01, b"he"), masked(0x89, b"p"), masked(0x80, b"llo")].concat();
         assert_eq!(take_all(fragmented, 100).unwrap(), [format!("Ping({:?})", b"p"), hello]);
         assert_eq!(take_all(masked(0x88, &1000u16.to_be_bytes()), 9).unwrap(), ["Close(Some(1000))"]);

@@ -171,16 +171,16 @@ impl Hub {
         entry.subscribers.len()
     }
 
-    /// A bus event that concerns a channel; gives others back.
-    pub fn accept(&self, event: BusEvent) -> Result<usize, BusEvent> {
+    /// A bus event that concerns a channel; others are nobody's here. Gives how many connections got it.
+    pub fn accept(&self, event: BusEvent) -> usize {
         match event {
             BusEvent::Publication { channel, publication, position } => {
-                Ok(self.fan_out(&channel, EventKind::Publication { publication, position }))
+                self.fan_out(&channel, EventKind::Publication { publication, position })
             }
-            BusEvent::Join { channel, info } => Ok(self.fan_out(&channel, EventKind::Join(info))),
-            BusEvent::Leave { channel, info } => Ok(self.fan_out(&channel, EventKind::Leave(info))),
-            BusEvent::Gap { channel, top } => Ok(self.fan_out(&channel, EventKind::Gap { top })),
-            other => Err(other),
+            BusEvent::Join { channel, info } => self.fan_out(&channel, EventKind::Join(info)),
+            BusEvent::Leave { channel, info } => self.fan_out(&channel, EventKind::Leave(info)),
+            BusEvent::Gap { channel, top } => self.fan_out(&channel, EventKind::Gap { top }),
+            BusEvent::Control(_) | BusEvent::PositionsSuspect => 0,
         }
     }
 

@@ -190,7 +190,7 @@ mod tests {
         let taken: Vec<bool> =
             [0, 0, 0, 0, 99, 100, 100, 1000].iter().map(|ms| bucket.take(at(*ms))).collect();
         assert_eq!(taken, [true, true, true, false, false, true, false, true]);
-        assert!((0..3).map(|_| bucket.take(at(100_000))).all(|yes| yes), "full again");
+        assert!((0..3).all(|_| bucket.take(at(100_000))), "full again");
         assert!(!bucket.take(at(50_000)), "a clock that goes back gives nothing");
     }
 

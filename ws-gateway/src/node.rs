@@ -152,11 +152,10 @@ impl Node {
     /// Called by the bus: must not block, must not call back.
     fn receive(&self, event: BusEvent) {
         self.metrics.events_in.add(1);
-        match self.hub.accept(event) {
-            Ok(deliveries) => self.metrics.deliveries.add(deliveries as u64),
-            Err(BusEvent::Control(control)) => self.control(control),
-            Err(BusEvent::PositionsSuspect) => tracing::info!("a bus link was rebuilt"),
-            Err(_) => {}
+        match event {
+            BusEvent::Control(control) => self.control(control),
+            BusEvent::PositionsSuspect => tracing::info!("a bus link was rebuilt"),
+            event => self.metrics.deliveries.add(self.hub.accept(event) as u64),
         }
     }
 

@@ -55,6 +55,9 @@ mod tests {
     use super::*;
     use keyway_bus::{Epoch, Position};
 
+    /// Epoch and offset of the client, offsets in history, top, what it gets.
+    type Case<T> = (&'static str, u64, &'static [u64], u64, T);
+
     fn history(offsets: &[u64], top: u64) -> History {
         let publications = offsets
             .iter()
@@ -65,7 +68,7 @@ mod tests {
 
     #[test]
     fn all_or_nothing() {
-        let cases: &[(&str, u64, &[u64], u64, Option<usize>)] = &[
+        let cases: &[Case<Option<usize>>] = &[
             ("E", 1, &[2, 3], 3, Some(2)),
             ("", 1, &[2, 3], 3, Some(2)),
             ("E", 3, &[], 3, Some(0)),
@@ -91,7 +94,7 @@ mod tests {
 
     #[test]
     fn a_cache_gives_the_latest_unless_the_client_has_it() {
-        let cases: &[(&str, u64, &[u64], u64, (bool, usize))] = &[
+        let cases: &[Case<(bool, usize)>] = &[
             ("", 0, &[7], 7, (true, 1)),
             ("E", 3, &[7], 7, (true, 1)),
             ("old", 7, &[7], 7, (true, 1)),

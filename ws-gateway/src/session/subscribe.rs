@@ -306,8 +306,8 @@ impl Session {
         }
     }
 
-    pub(super) fn detach(&self, subscription: Box<Subscription>, out: &mut Vec<Output>) {
-        let Subscription { key, channel, state, presence, announces, chan_info, .. } = *subscription;
+    pub(super) fn detach(&self, subscription: Subscription, out: &mut Vec<Output>) {
+        let Subscription { key, channel, state, presence, announces, chan_info, .. } = subscription;
         if matches!(state, State::Live(_)) {
             if presence {
                 out.push(Output::PresenceRemove { channel: channel.clone() });

@@ -102,21 +102,21 @@ impl Subscriptions {
         self.find(channel).is_some_and(|subscription| matches!(subscription.state, State::Attaching(_)))
     }
 
-    pub fn remove(&mut self, key: SubscriptionKey) -> Option<Box<Subscription>> {
+    pub fn remove(&mut self, key: SubscriptionKey) -> Option<Subscription> {
         let slot = self.slots.get_mut(key.slot as usize)?;
         if slot.as_ref().is_none_or(|subscription| subscription.key != key) {
             return None;
         }
         self.count -= 1;
-        slot.take()
+        slot.take().map(|subscription| *subscription)
     }
 
     pub fn iter(&self) -> impl Iterator<Item = &Subscription> {
         self.slots.iter().flatten().map(Box::as_ref)
     }
 
-    pub fn take_all(&mut self) -> Vec<Box<Subscription>> {
+    pub fn take_all(&mut self) -> Vec<Subscription> {
         self.count = 0;
-        std::mem::take(&mut self.slots).into_iter().flatten().collect()
+        std::mem::take(&mut self.slots).into_iter().flatten().map(|subscription| *subscription).collect()
     }
 }

@@ -1,5 +1,8 @@
 //! The gateway from outside: real sockets, a real bus, recorded frames, real SDKs.
 
+// Everything here is a test, also what stands outside of test functions.
+#![allow(clippy::unwrap_used)]
+
 mod api;
 mod bounds;
 mod clients;

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use keyway_bus::{Backend, Channels, NewPublication, PublishOptions, Target};
-use keyway_protocol::{Command, ConnectRequest, Request, RpcRequest, SubscribeRequest, protobuf};
+use keyway_protocol::{Command, Request, RpcRequest, SubscribeRequest, protobuf};
 use prost::Message;
 use serde_json::json;
 use ws_gateway::frame::ClientFrame;
@@ -19,7 +19,7 @@ async fn json_and_protobuf_hear_the_same() {
     let mut binary =
         try_open(gateway.public, "/connection/websocket?format=protobuf", "").await.ok().unwrap();
     let commands = [
-        Request::Connect(Box::new(ConnectRequest::default())),
+        Request::Connect(Box::default()),
         Request::Subscribe(Box::new(SubscribeRequest { channel: "site:a.1".into(), ..Default::default() })),
         Request::Rpc(RpcRequest { method: "echo".into(), data: Bytes::from_static(b"\xff\x00") }),
     ];

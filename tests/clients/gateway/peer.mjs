@@ -3,7 +3,8 @@
 import { WebSocketServer } from 'ws';
 import Redis from 'ioredis';
 
-const down = new Redis(process.env.REDIS);
+// Without the check it would send INFO on a connection that is subscribing already, fail, and lose messages.
+const down = new Redis(process.env.REDIS, { enableReadyCheck: false });
 const up = new Redis(process.env.REDIS);
 const channels = new Map();
 

@@ -1,0 +1,52 @@
+//! The gateway's process: arguments, configuration, logs, signals. Everything else is in the library.
+
+mod cli;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+use ws_gateway::Gateway;
+
+fn main() -> ExitCode {
+    let arguments = cli::Arguments::parse();
+    let config = match arguments.config() {
+        Ok(config) => config,
+        Err(error) => {
+            eprintln!("ws-gateway: {error:#}");
+            // The user's error, as opposed to the program's (1).
+            return ExitCode::from(2);
+        }
+    };
+    if arguments.check_config {
+        println!("the configuration is sound");
+        return ExitCode::SUCCESS;
+    }
+    cli::start_logs(&config.log);
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            eprintln!("ws-gateway: cannot start the runtime: {error}");
+            return ExitCode::FAILURE;
+        }
+    };
+    match runtime.block_on(run(config)) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            tracing::error!(error = %format!("{error:#}"), "cannot start");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn run(config: ws_gateway::Config) -> anyhow::Result<()> {
+    let bus = config.bus.clone();
+    let gateway = Gateway::start(config, async |sink| ws_gateway::serve::open_bus(&bus, sink).await).await?;
+    tracing::info!(
+        public = %gateway.public_address()?,
+        private = %gateway.private_address()?,
+        "listening"
+    );
+    let stop = cli::stop_signal()?;
+    gateway.run(stop).await;
+    Ok(())
+}

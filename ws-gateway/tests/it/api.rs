@@ -1,0 +1,113 @@
+//! The private port: health, metrics, and the server API in Centrifugo's shapes.
+
+use std::net::SocketAddr;
+
+use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+
+use crate::gateway;
+use crate::raw::{Raw, Seen};
+
+const KEY: &str = "a-key-of-the-tests-only";
+
+async fn http(address: SocketAddr, request: &str) -> (u16, String) {
+    let mut stream = TcpStream::connect(address).await.unwrap();
+    stream.write_all(request.as_bytes()).await.unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await.unwrap();
+    let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+    (head.split(' ').nth(1).unwrap().parse().unwrap(), body.to_owned())
+}
+
+async fn get(address: SocketAddr, path: &str) -> (u16, String) {
+    http(address, &format!("GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")).await
+}
+
+async fn post(address: SocketAddr, key: &str, method: &str, body: &Value) -> (u16, String) {
+    let body = body.to_string();
+    let length = body.len();
+    http(
+        address,
+        &format!(
+            "POST /api/{method} HTTP/1.1\r\nHost: x\r\nConnection: close\r\nX-API-Key: {key}\r\nContent-Length: {length}\r\n\r\n{body}"
+        ),
+    )
+    .await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn centrifugos_calls() {
+    let gateway = gateway::start(&format!(
+        "insecure = true\nanonymous_user = \"per_1\"\n[server_api]\nkey = \"{KEY}\"\n"
+    ))
+    .await;
+    let mut raw = Raw::connected(gateway.public).await;
+    raw.ask(r#"{"id":2,"subscribe":{"channel":"site:a.1"}}"#).await;
+    assert_eq!(post(gateway.private, "wrong", "info", &json!({})).await.0, 401);
+    assert_eq!(post(gateway.private, KEY, "fly", &json!({})).await.0, 404);
+    let call = async |method: &str, body: Value| -> Value {
+        let (status, text) = post(gateway.private, KEY, method, &body).await;
+        assert_eq!(status, 200, "{method}: {text}");
+        serde_json::from_str(&text).unwrap()
+    };
+    let published =
+        call("publish", json!({"channel": "site:a.1", "data": {"n": 1}, "idempotency_key": "k"})).await;
+    assert_eq!(published["result"]["offset"], 1, "{published}");
+    let again =
+        call("publish", json!({"channel": "site:a.1", "data": {"n": 1}, "idempotency_key": "k"})).await;
+    assert_eq!(again, published, "once");
+    assert_eq!(raw.next().await.json()["push"]["pub"]["data"], json!({"n": 1}));
+    let many = call("broadcast", json!({"channels": ["site:a.1", "nowhere:x"], "data": {"n": 2}})).await;
+    assert_eq!(many["result"]["responses"][0]["result"]["offset"], 2);
+    assert_eq!(many["result"]["responses"][1]["error"]["code"], 102);
+    assert_eq!(raw.next().await.json()["push"]["pub"]["offset"], 2);
+    let history = call("history", json!({"channel": "site:a.1", "limit": 1, "reverse": true})).await;
+    assert_eq!(history["result"]["publications"], json!([{"data": {"n": 2}, "offset": 2}]));
+    let present = call("presence", json!({"channel": "site:a.1"})).await;
+    assert_eq!(present["result"]["presence"].as_object().unwrap().len(), 1);
+    let stats = call("presence_stats", json!({"channel": "site:a.1"})).await;
+    assert_eq!(stats["result"], json!({"num_clients": 1, "num_users": 1}));
+    assert_eq!(call("info", json!({})).await["result"]["nodes"][0]["num_clients"], 1);
+    call("subscribe", json!({"user": "per_1", "channel": "site:a.2"})).await;
+    assert!(raw.next().await.json()["push"]["subscribe"].is_object());
+    call("unsubscribe", json!({"user": "per_1", "channel": "site:a.2"})).await;
+    assert_eq!(raw.next().await.json()["push"]["unsubscribe"]["code"], 2000);
+    assert_eq!(call("disconnect", json!({})).await["error"]["code"], 107);
+    assert!(
+        call("publish", json!({"channel": "site:a.1"})).await["error"]["message"]
+            .as_str()
+            .unwrap()
+            .contains("data")
+    );
+    call("disconnect", json!({"user": "per_1"})).await;
+    assert_eq!(raw.end().await, Seen::Close(3503, "force disconnect".into()));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn health_and_metrics() {
+    let gateway = gateway::start("insecure = true\n").await;
+    let _raw = Raw::connected(gateway.public).await;
+    assert_eq!(get(gateway.private, "/health/live").await, (200, "live\n".into()));
+    assert_eq!(get(gateway.private, "/health/ready").await, (200, "ready\n".into()));
+    assert_eq!(post(gateway.private, "", "info", &json!({})).await.0, 404, "no key, no server API");
+    let (status, text) = get(gateway.private, "/metrics").await;
+    assert_eq!(status, 200);
+    for line in [
+        "keyway_gateway_connections 1",
+        "keyway_gateway_connects_total 1",
+        "keyway_gateway_closes_total{code=\"3008\"} 0",
+    ] {
+        assert!(text.lines().any(|l| l == line), "{line} is missing in\n{text}");
+    }
+    gateway.stop.notify_one();
+    let begun = std::time::Instant::now();
+    while get(gateway.private, "/health/ready").await != (503, "draining\n".into()) {
+        assert!(
+            begun.elapsed().as_secs() < 10,
+            "not draining: {:?}",
+            get(gateway.private, "/health/ready").await
+        );
+    }
+    assert_eq!(get(gateway.private, "/health/live").await.0, 200);
+}

@@ -18,7 +18,7 @@ pub const CLOCK_ERROR_MS_MAX: u32 = 29_000;
 macro_rules! reasons {
     ($($(#[$doc:meta])* $name:ident,)*) => {
         /// Why not. Closed: a reader that meets a word it does not know reads `other`.
-        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
         #[serde(rename_all = "snake_case")]
         pub enum Reason { $($(#[$doc])* $name,)* #[serde(other)] Other }
 
@@ -105,8 +105,24 @@ pub struct FirstPerson {
 pub struct Attempt {
     pub shown: Shown,
     /// Typed beside it.
-    pub pin: Option<PinTyped>,
+    pub pin: Option<Pin>,
     pub first: Option<FirstPerson>,
+}
+
+/// A PIN beside a credential: as typed at the door, or as a door has sent it to core.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Pin {
+    Typed(PinTyped),
+    Digest(Digest),
+}
+
+impl Pin {
+    fn digest(&self, person: PersonId) -> Digest {
+        match self {
+            Self::Typed(typed) => typed.digest(person),
+            Self::Digest(digest) => *digest,
+        }
+    }
 }
 
 /// A PIN as typed. Its digest depends on the person, who is known only once the credential is found; the reader key is

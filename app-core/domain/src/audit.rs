@@ -262,7 +262,7 @@ mod tests {
         for bad in 1..=12u64 {
             let place = bad as usize - 1;
             let mut changed = chain.lines.clone();
-            changed[place] = changed[place].replace("subject", "Subject");
+            changed[place] = changed[place].replace("subject ", "someone ");
             assert_eq!(check(&chain, &changed), Err(Flaw::Changed { seq: bad }));
 
             let mut replaced = chain.lines.clone();

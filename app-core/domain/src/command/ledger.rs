@@ -100,7 +100,8 @@ pub enum Admission {
     WriteRefusal(Entry),
     /// Seen before: report what is known, do nothing.
     Known(EntryState),
-    /// No room that could be made. Say nothing: core will learn from the next report that it never was seen.
+    /// No room that could be made, or a command from before this ledger began, which the lost one may have executed.
+    /// Say nothing, since nothing is known: core settles it from the next report.
     Ignore,
 }
 
@@ -109,6 +110,7 @@ pub enum Admission {
 pub struct Ledger {
     /// In the order of writing.
     entries: Vec<Entry>,
+    begun_at: UnixMs,
     /// Commands made before this may be missing here: the ledger began then, or has thrown out what was over.
     complete_since: UnixMs,
 }
@@ -145,21 +147,21 @@ fn answer(entries: &[Entry], command: CommandId, as_of: UnixMs, complete_since: 
 impl Ledger {
     /// A ledger that begins now, at the latest that now may be.
     pub fn begun(since: UnixMs) -> Self {
-        Self { entries: Vec::new(), complete_since: since }
+        Self { entries: Vec::new(), begun_at: since, complete_since: since }
     }
 
     /// From durable memory, at start. What was about to happen may have happened.
-    pub fn reopened(mut entries: Vec<Entry>, complete_since: UnixMs) -> Self {
-        for entry in &mut entries {
+    pub fn reopened(mut self) -> Self {
+        for entry in &mut self.entries {
             if entry.state == EntryState::Written {
                 entry.state = EntryState::MaybeExecuted;
             }
         }
-        let mut ledger = Self { entries: Vec::new(), complete_since };
-        for entry in entries {
-            ledger.put(entry);
-        }
-        ledger
+        self
+    }
+
+    pub fn begun_at(&self) -> UnixMs {
+        self.begun_at
     }
 
     pub fn entries(&self) -> &[Entry] {
@@ -179,7 +181,7 @@ impl Ledger {
         if let Some(known) = self.entries.iter().find(|entry| entry.command == command.command) {
             return Admission::Known(known.state);
         }
-        if !self.has_room(conditions.now) {
+        if command.created_at < self.begun_at || !self.has_room(conditions.now) {
             return Admission::Ignore;
         }
         let entry = |state| Entry { command: command.command, deadline: command.deadline, state };

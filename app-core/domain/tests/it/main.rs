@@ -1,0 +1,3 @@
+//! The one integration-test binary of the domain crate.
+
+mod command_model;

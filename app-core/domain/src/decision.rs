@@ -98,7 +98,8 @@ pub enum Shown {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct FirstPerson {
     pub person: PersonId,
-    pub at: UnixMs,
+    /// By the monotonic clock of whoever saw both.
+    pub ago_ms: u64,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -332,7 +333,7 @@ fn judge<R: Rules>(
     let (factors, duress) = proof(rules, &holder, attempt, now)?;
     let best = best_grant(rules, &holder, local, now, responders_only, &mut decision.reasons, tell)?;
     check_factors(rules, &holder, factors, local)?;
-    check_second_person(door, attempt, &holder, now)?;
+    check_second_person(door, attempt, &holder)?;
     if best.ask_core {
         return Ok(Outcome::AskCore);
     }
@@ -496,19 +497,10 @@ fn check_factors<R: Rules>(rules: &R, holder: &Holder, proven: Factors, local: L
     Ok(())
 }
 
-fn check_second_person(
-    door: &DoorRules,
-    attempt: &Attempt,
-    holder: &Holder,
-    now: Moment,
-) -> Result<(), Reason> {
+fn check_second_person(door: &DoorRules, attempt: &Attempt, holder: &Holder) -> Result<(), Reason> {
     let Some(rule) = door.two_person else { return Ok(()) };
     match attempt.first {
-        Some(first)
-            if now.latest().since(first.at) > u64::from(rule.within_ms) || first.at > now.latest() =>
-        {
-            Err(Reason::TwoPersonPending)
-        }
+        Some(first) if first.ago_ms > u64::from(rule.within_ms) => Err(Reason::TwoPersonPending),
         Some(first) if first.person == holder.person => Err(Reason::SamePersonTwice),
         Some(_) => Ok(()),
         None => Err(Reason::TwoPersonPending),

@@ -95,7 +95,14 @@ pub struct AccessRequest {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pin: Option<Digest>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub first_person: Option<crate::id::PersonId>,
+    pub first_person: Option<FirstTap>,
+}
+
+/// Somebody who was right, but alone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FirstTap {
+    pub person: crate::id::PersonId,
+    pub ago_ms: u64,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -31,7 +31,7 @@ fn bundle_of(world: &RandomTenant, door: DoorId, version: u64, issued: UnixMs) -
     compile(&at, facts.zones[&at.door.rules.place.site].clone(), version, issued)
 }
 
-fn attempt(world: &RandomTenant, dice: &mut Dice, now: UnixMs) -> Attempt {
+fn attempt(world: &RandomTenant, dice: &mut Dice) -> Attempt {
     let credentials: Vec<_> = world.facts.credentials.values().collect();
     let people: Vec<_> = world.facts.people.keys().copied().collect();
     let pin = match dice.below(3) {
@@ -40,7 +40,7 @@ fn attempt(world: &RandomTenant, dice: &mut Dice, now: UnixMs) -> Attempt {
         _ => PinTyped::parse(READER_KEY, "9999").map(Pin::Typed),
     };
     let first =
-        dice.one_in(2).then(|| FirstPerson { person: dice.pick(&people), at: now.minus(dice.below(20_000)) });
+        dice.one_in(2).then(|| FirstPerson { person: dice.pick(&people), ago_ms: dice.below(20_000) });
     Attempt { shown: Shown::Digest(dice.pick(&credentials).digest), pin, first }
 }
 
@@ -59,7 +59,7 @@ fn never_broader(seed: u64) -> Result<(), TestCaseError> {
                 .plus(dice.below(bundle.body().expires_at.since(issued) + DAY_MS))
                 .minus(dice.below(1_000));
             let moment = Moment { at: now, error_ms: dice.pick(&[0, 500, 20_000]) };
-            let attempt = attempt(&world, dice, now);
+            let attempt = attempt(&world, dice);
             let rules = &world.facts.doors[&door];
             let offline = decide(&bundle.in_situation(situation(&world, rules)), &attempt, moment);
             // Core knows the instant exactly; the door's clock may be anywhere in its error.
@@ -140,17 +140,14 @@ proptest! {
 #[test]
 fn offline_is_never_broader_than_online() {
     let mut runner =
-        proptest::test_runner::TestRunner::new(ProptestConfig { cases: 1_500, ..ProptestConfig::default() });
+        proptest::test_runner::TestRunner::new(ProptestConfig { cases: 800, ..ProptestConfig::default() });
     runner.run(&any::<u64>(), never_broader).unwrap();
     let (granted, asked) = (GRANTED.load(Ordering::Relaxed), ASKED.load(Ordering::Relaxed));
     println!(
         "{} comparisons, {granted} granted offline, {asked} left to core",
         COMPARED.load(Ordering::Relaxed)
     );
-    assert!(
-        granted > 1_000 && asked > 300,
-        "the worlds are too closed to prove anything: {granted}, {asked}"
-    );
+    assert!(granted > 500 && asked > 200, "the worlds are too closed to prove anything: {granted}, {asked}");
 }
 
 #[test]

@@ -61,7 +61,6 @@ impl Dice {
 
 pub struct RandomTenant {
     pub facts: Facts,
-    pub tenant: TenantId,
     pub doors: Vec<DoorId>,
     pub lockdowns: Vec<LockdownStatement>,
 }
@@ -257,7 +256,7 @@ pub fn random_tenant(seed: u64) -> RandomTenant {
             .insert(id, Grant { rule, who, scope, enabled: !dice.one_in(8), offline_ok: dice.one_in(2) });
     }
     let lockdowns = (0..dice.below(3)).map(|version| lockdown(dice, tenant, area, version)).collect();
-    RandomTenant { facts, tenant, doors, lockdowns }
+    RandomTenant { facts, doors, lockdowns }
 }
 
 fn lockdown(dice: &mut Dice, tenant: TenantId, area: AreaId, version: u64) -> LockdownStatement {
@@ -349,7 +348,7 @@ pub fn large_tenant(grants: u64) -> RandomTenant {
         };
         facts.grants.insert(grant.rule.id, grant);
     }
-    RandomTenant { facts, tenant, doors: vec![door], lockdowns: Vec::new() }
+    RandomTenant { facts, doors: vec![door], lockdowns: Vec::new() }
 }
 
 pub fn card_digest(number: u64) -> Digest {

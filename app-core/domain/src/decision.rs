@@ -118,7 +118,7 @@ pub enum Pin {
 }
 
 impl Pin {
-    fn digest(&self, person: PersonId) -> Digest {
+    pub fn digest(&self, person: PersonId) -> Digest {
         match self {
             Self::Typed(typed) => typed.digest(person),
             Self::Digest(digest) => *digest,

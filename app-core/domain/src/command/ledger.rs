@@ -214,6 +214,18 @@ impl Ledger {
         self.put(entry);
     }
 
+    /// Takes an entry back in from durable memory, with the `complete_since` that was written along.
+    pub fn restore(&mut self, entry: Entry, complete_since: UnixMs) {
+        self.complete_since = self.complete_since.max(complete_since);
+        let known = self.entries.iter().any(|held| held.command == entry.command);
+        // What was thrown out when this was written is thrown out here as well.
+        if !known && self.entries.len() >= ENTRIES_MAX {
+            let over = self.entries.iter().position(|held| held.deadline <= complete_since);
+            self.entries.remove(over.unwrap_or(0));
+        }
+        self.put(entry);
+    }
+
     fn put(&mut self, entry: Entry) {
         match self.entries.iter_mut().find(|held| held.command == entry.command) {
             Some(held) => held.state = entry.state,

@@ -119,6 +119,33 @@ impl EventOutbox {
         Some(range)
     }
 
+    /// From durable memory: the events that were kept, each with the chain before it, and core's watermark. The newest
+    /// event has to be among them even if it is committed: numbers and chain go on from it.
+    pub fn restored(
+        epoch: Epoch,
+        bytes_max: usize,
+        events: Vec<(ChainHash, DeviceEvent)>,
+        committed: u64,
+    ) -> Self {
+        let mut outbox = Self::begun(epoch, usize::MAX);
+        for (before, event) in events {
+            outbox.head = before;
+            outbox.next_seq = event.seq;
+            outbox.keep(event);
+        }
+        outbox.bytes_max = bytes_max;
+        outbox.committed(committed);
+        if let Some(lost) = outbox.make_room() {
+            outbox.lost_at_start(lost);
+        }
+        outbox
+    }
+
+    fn lost_at_start(&mut self, lost: SeqRange) {
+        let occurred = Occurred { at: None, clock: crate::clock::ClockQuality::Unset, error_ms: 0 };
+        self.keep(DeviceEvent { lost: Some(lost), ..Self::draft(EventKind::DeviceBufferOverflow, occurred) });
+    }
+
     /// Core has committed everything up to here. Only now may it be forgotten.
     pub fn committed(&mut self, watermark: u64) {
         // A watermark beyond what was ever numbered is not ours.
@@ -131,6 +158,17 @@ impl EventOutbox {
             self.kept.pop_front();
         }
         self.lost.retain(|range| range.to > watermark);
+    }
+
+    /// The events from this number on, each with the chain before it, for durable memory.
+    pub fn since(&self, seq: u64) -> Vec<(ChainHash, DeviceEvent)> {
+        let first = self.kept.partition_point(|kept| kept.seq < seq);
+        let read = |kept: &Kept| {
+            serde_json::from_str(kept.item.get())
+                .map(|event| (kept.before, event))
+                .expect("we wrote it ourselves")
+        };
+        self.kept.iter().skip(first).map(read).collect()
     }
 
     /// What is kept, as a range for `device.sync`.

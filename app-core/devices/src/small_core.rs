@@ -35,6 +35,7 @@ pub struct CommandRow {
     pub command: UnlockCommand,
     pub record: CommandRecord,
     pub request: RequestId,
+    resend_at: UnixMs,
 }
 
 /// What core wants to publish.

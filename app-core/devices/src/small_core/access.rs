@@ -102,6 +102,7 @@ impl SmallCore {
             },
             record: CommandRecord { created_at: now, deadline: request.deadline, state: State::Requested },
             request: request.request,
+            resend_at: now,
         };
         self.commands.insert(id, row);
         self.by_request.insert(request.request, (id, phone));
@@ -135,13 +136,14 @@ impl SmallCore {
     /// Sends a command, or sends it again. The state is `sent` before the first byte leaves.
     fn dispatch(&mut self, id: CommandId, now: UnixMs) {
         let step = self.step(id, Input::Dispatch, now);
-        let Some(row) = self.commands.get(&id) else { return };
+        let Some(row) = self.commands.get_mut(&id) else { return };
         let goes = match step {
             Some(Step::Become(state)) => state == State::Sent,
             Some(Step::Stay) => matches!(row.record.state, State::Sent | State::Acked),
             Some(Step::Refuse(_)) | None => false,
         };
         if goes {
+            row.resend_at = now.plus(RESEND_MS);
             let command = self.key.sign_json(Kind::Command, &row.command);
             self.publications.push(Publication::Device(row.command.device, ToDevice::Command { command }));
         }
@@ -150,9 +152,8 @@ impl SmallCore {
     /// Time goes by: what is open is sent again or runs out.
     pub fn tick(&mut self, now: UnixMs) {
         let open = self.commands.values().filter(|row| !row.record.state.is_final());
-        let open: Vec<(CommandId, bool)> = open
-            .map(|row| (row.command.command, now.since(row.command.created_at).is_multiple_of(RESEND_MS)))
-            .collect();
+        let open: Vec<(CommandId, bool)> =
+            open.map(|row| (row.command.command, now >= row.resend_at)).collect();
         for (id, resend) in open {
             self.step(id, Input::Tick, now);
             if resend {

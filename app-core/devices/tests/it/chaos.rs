@@ -124,31 +124,31 @@ fn many(name: &str, seeds: std::ops::Range<u64>, faults: Faults, opens: bool) {
         sum.unresolved += tally.unresolved;
     }
     println!("{name}: {sum:?}");
-    assert!(sum.commands > 50 && sum.events > 100, "nothing happened: {sum:?}");
+    assert!(sum.commands > 50 && sum.events > 40, "nothing happened: {sum:?}");
     assert_eq!(sum.executed > 10, opens, "{sum:?}");
 }
 
 #[test]
 fn good_links() {
-    many("good", 0..12, Faults::NONE, true);
+    many("good", 0..5, Faults::NONE, true);
 }
 
 #[test]
 fn lossy_links() {
-    many("lossy", 100..112, Faults::LOSSY, true);
+    many("lossy", 100..105, Faults::LOSSY, true);
 }
 
 #[test]
 fn slow_links() {
-    many("slow", 200..212, Faults::SLOW, true);
+    many("slow", 200..205, Faults::SLOW, true);
 }
 
 #[test]
 fn half_dead_links_open_nothing() {
-    many("half dead", 300..308, Faults::HALF_DEAD, false);
+    many("half dead", 300..304, Faults::HALF_DEAD, false);
 }
 
 #[test]
 fn lying_links() {
-    many("lying", 400..412, Faults::LYING, true);
+    many("lying", 400..405, Faults::LYING, true);
 }

@@ -21,7 +21,7 @@ use keyway_domain::id::{DeviceId, DoorId, RequestId, SiteId, TenantId};
 use keyway_domain::lockdown::{LockdownSet, governing};
 use keyway_domain::message::device::CommandReport;
 use keyway_domain::message::publication::ToDevice;
-use keyway_domain::message::statement::DesiredState;
+use keyway_domain::message::statement::{DesiredState, Revocation};
 use keyway_domain::place::Place;
 use keyway_domain::sign::{Kind, SigningKey, TrustedKeys};
 use keyway_domain::time::{LAST_INSTANT, Moment};
@@ -132,7 +132,8 @@ pub struct DoorCore {
     desired: Option<DesiredState>,
     lockdowns: LockdownSet,
     bundle: Option<Bundle>,
-    revocation_version: u64,
+    /// The newest. It is laid over every bundle, also over one that was made before it and comes after it.
+    revocation: Option<Revocation>,
     waiting: Vec<Waiting>,
     first: Option<(keyway_domain::id::PersonId, MonoMs)>,
     wrong_codes: u32,

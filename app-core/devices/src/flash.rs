@@ -59,7 +59,7 @@ pub struct Kept {
     pub bundle: Option<String>,
     pub deltas: Vec<String>,
     pub lockdowns: Vec<String>,
-    pub revocations: Vec<String>,
+    pub revocation: Option<String>,
 }
 
 impl Kept {
@@ -86,11 +86,10 @@ impl Kept {
             Record::Bundle { jws } => {
                 self.bundle = Some(jws);
                 self.deltas.clear();
-                self.revocations.clear();
             }
             Record::BundleDelta { jws } => self.deltas.push(jws),
             Record::Lockdown { jws } => self.lockdowns.push(jws),
-            Record::Revocation { jws } => self.revocations.push(jws),
+            Record::Revocation { jws } => self.revocation = Some(jws),
         }
     }
 }

@@ -38,7 +38,7 @@ pub(super) fn boot(identity: Arc<Identity>, kept: Kept, entropy: u64) -> (DoorCo
         desired: None,
         lockdowns: LockdownSet::default(),
         bundle: None,
-        revocation_version: 0,
+        revocation: None,
         waiting: Vec::new(),
         first: None,
         wrong_codes: 0,
@@ -61,10 +61,8 @@ pub(super) fn boot(identity: Arc<Identity>, kept: Kept, entropy: u64) -> (DoorCo
         delta.apply(&body?).ok()
     });
     door.bundle = body.and_then(|body| Bundle::load(body).ok());
-    for jws in kept.revocations {
-        if let Ok(revocation) = core.read(Kind::Revocation, &jws) {
-            door.take_revocation(&revocation);
-        }
+    if let Some(Ok(revocation)) = kept.revocation.map(|jws| core.read(Kind::Revocation, &jws)) {
+        door.take_revocation(revocation);
     }
     if restarted {
         let draft = door.draft(EventKind::DeviceRebooted, MonoMs(0));

@@ -29,7 +29,7 @@ impl DoorCore {
             ],
             desired_version: self.desired.as_ref().map_or(0, |desired| desired.version),
             bundle_version: self.bundle.as_ref().map_or(0, |bundle| bundle.body().version),
-            revocation_version: self.revocation_version,
+            revocation_version: self.revocation.as_ref().map_or(0, |held| held.version),
             ledger: self.ledger_report(mono),
             events: self.events.held().map(|range| HeldEvents { epoch: self.events.epoch(), range }),
             time_nonce: nonce.clone(),
@@ -145,7 +145,9 @@ impl DoorCore {
         let ours = body.tenant == self.identity.tenant && body.door.place.door == self.identity.door;
         let newer = self.bundle.as_ref().is_none_or(|held| body.version > held.body().version);
         match Bundle::load(body) {
-            Ok(bundle) if ours && newer => {
+            Ok(mut bundle) if ours && newer => {
+                let revoked = self.revocation.iter().flat_map(|held| &held.digests);
+                bundle.revoke(revoked.copied());
                 self.bundle = Some(bundle);
                 true
             }
@@ -153,20 +155,22 @@ impl DoorCore {
         }
     }
 
-    pub(super) fn take_revocation(&mut self, revocation: &Revocation) -> bool {
-        if revocation.tenant != self.identity.tenant {
+    /// Whether it was for this tenant and newer than what is held.
+    pub(super) fn take_revocation(&mut self, revocation: Revocation) -> bool {
+        let newer = self.revocation.as_ref().is_none_or(|held| revocation.version > held.version);
+        if revocation.tenant != self.identity.tenant || !newer {
             return false;
         }
-        self.revocation_version = self.revocation_version.max(revocation.version);
         if let Some(bundle) = &mut self.bundle {
             bundle.revoke(revocation.digests.iter().copied());
         }
+        self.revocation = Some(revocation);
         true
     }
 
     fn revoked(&mut self, jws: String, out: &mut Vec<Output>) {
         if let Ok(revocation) = self.identity.core.read::<Revocation>(Kind::Revocation, &jws)
-            && self.take_revocation(&revocation)
+            && self.take_revocation(revocation)
         {
             out.push(Output::Write(Record::Revocation { jws }));
         }

@@ -69,7 +69,8 @@ impl SmallCore {
         let reply = SyncReply {
             desired: wants_desired.then(|| self.key.sign_json(Kind::DesiredState, &desired)),
             bundle,
-            revocation: (!self.revoked.is_empty()).then(|| self.signed_revocation()),
+            revocation: (self.revoked.len() as u64 > request.revocation_version)
+                .then(|| self.signed_revocation()),
             time: self.signed_time(request.time_nonce, now),
             watermark: intake.map(|intake| intake.watermark),
             wanted: intake.map(Intake::wanted).unwrap_or_default(),

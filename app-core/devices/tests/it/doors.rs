@@ -1,13 +1,16 @@
 //! What a door does alone: offline decisions, revocation, lockdown, a crash at each point, a ledger on a real disk.
 
 use keyway_devices::bolt::Cause;
+use keyway_devices::door::Input;
 use keyway_devices::flash::{FileFlash, Flash as _, MemoryFlash};
 use keyway_devices::scene::{CrashPoint, Made, make};
+use keyway_devices::small_core::Publication;
 use keyway_domain::command::{Doubt, State};
 use keyway_domain::decision::Reason;
 use keyway_domain::event::EventKind;
 use keyway_domain::grant::UseCount;
 use keyway_domain::lockdown::Effect;
+use keyway_domain::message::publication::ToDevice;
 use keyway_domain::place::Scope;
 
 const HOUR_MS: u64 = 3_600_000;
@@ -76,6 +79,35 @@ fn a_revocation_holds_at_once_online_and_after_reconnecting() {
     made.scene.run_for(300);
     made.scene.tap(0, made.cards[0].1, None);
     assert_eq!(motions(&made, 0), 0);
+}
+
+#[test]
+fn a_bundle_from_before_a_revocation_that_comes_after_it_opens_nothing() {
+    let mut made = ready();
+    let scene = &mut made.scene;
+    let (now, device) = (scene.now, scene.doors[0].identity.device);
+    scene.core.change_facts(|facts| facts.grants.values_mut().for_each(|grant| grant.offline_ok = true));
+    // The door asks, core answers with a new bundle; before that arrives the card is revoked, and the door hears of it.
+    let calls = scene.doors[0].give(Input::Push(ToDevice::Nudge), now);
+    let sync = calls.iter().find(|call| call.method == "device.sync").unwrap();
+    let late = scene.core.call(Some(device), sync.method, &sync.payload, now).unwrap();
+    scene.core.take_publications();
+    scene.core.revoke(made.cards[0].0);
+    for publication in scene.core.take_publications() {
+        if let Publication::Device(to, push) = publication
+            && to == device
+        {
+            scene.doors[0].give(Input::Push(push), now);
+        }
+    }
+    let version =
+        |door: &keyway_devices::scene::DoorShell<MemoryFlash>| door.core.bundle().unwrap().body().version;
+    let before = version(&scene.doors[0]);
+    scene.doors[0].give(Input::Reply { id: sync.id, payload: Some(late) }, now);
+    assert!(version(&scene.doors[0]) > before, "the late bundle was not taken");
+    scene.tap(0, made.cards[0].1, None);
+    scene.tap(0, made.cards[1].1, None);
+    assert_eq!(motions(&made, 0), 1, "only the other card opens");
 }
 
 #[test]

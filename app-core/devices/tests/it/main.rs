@@ -5,3 +5,4 @@
 
 mod chaos;
 mod doors;
+mod sockets;

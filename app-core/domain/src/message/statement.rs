@@ -25,11 +25,12 @@ pub struct DesiredState {
     pub bundle_version: u64,
 }
 
-/// Credentials that open nothing from now on.
+/// Credentials that open nothing from now on: every one that a bundle still alive somewhere may hold, so that the
+/// newest statement says it all. A credential that is given back leaves the list with a new version.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Revocation {
     pub tenant: TenantId,
-    /// From the tenant's counter of revocations; applying one twice changes nothing.
+    /// From the tenant's counter of revocations; a device never goes back.
     pub version: u64,
     pub digests: Vec<Digest>,
 }

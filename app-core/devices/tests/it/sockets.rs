@@ -14,6 +14,7 @@ use keyway_domain::message::CloudEvent;
 use keyway_domain::message::publication::ToPerson;
 use keyway_domain::sign::Algorithm;
 use serde_json::{Value, json};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tokio::net::{TcpListener, TcpStream};
@@ -26,11 +27,14 @@ struct Server {
     device: DeviceId,
     clock: Forward,
     published: broadcast::Sender<(String, Value)>,
+    /// How often the door has synced, which it does after every connect.
+    syncs: AtomicUsize,
 }
 
 impl Server {
     fn call(&self, who: &str, method: &str, data: &Value) -> Option<Value> {
         let mut core = self.core.lock().unwrap();
+        self.syncs.fetch_add(usize::from(method == "device.sync"), Ordering::SeqCst);
         let device = (who == "door").then_some(self.device);
         let answer = core.call(device, method, data.to_string().as_bytes(), self.clock.now());
         for publication in core.take_publications() {
@@ -149,8 +153,13 @@ async fn a_phone_opens_a_door_over_sockets_and_the_door_reconnects() {
     let enrolment: DoorEnrolment = serde_json::from_str(&text).unwrap();
     let tenant = core.tenant;
 
-    let server =
-        Arc::new(Server { core: Mutex::new(core), device, clock, published: broadcast::channel(64).0 });
+    let server = Arc::new(Server {
+        core: Mutex::new(core),
+        device,
+        clock,
+        published: broadcast::channel(64).0,
+        syncs: AtomicUsize::new(0),
+    });
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("ws://{}/connection/websocket", listener.local_addr().unwrap());
     let (cut, _) = broadcast::channel::<()>(4);
@@ -179,18 +188,27 @@ async fn a_phone_opens_a_door_over_sockets_and_the_door_reconnects() {
         run_door(&endpoint, &mut door, clock, &mut hands, look).await.unwrap();
         door
     });
-    wait_for("the door has a bundle", || (seen.lock().unwrap().1, *seen.lock().unwrap())).await;
+    let look = || *seen.lock().unwrap();
+    wait_for("the door has a bundle", || (look().1, look())).await;
 
     let endpoint = Endpoint { url, token: "phone".into() };
     let mut phone = PhoneEnrolment { tenant, person, key: phone_key, token: "phone".into() }.phone().unwrap();
     for round in 1..=2u8 {
         let state = unlock(&endpoint, &mut phone, door_id, 20_000, clock, [round; 10]).await.unwrap();
-        assert_eq!(state, Some(State::Executed), "round {round}");
+        let in_core: Vec<State> =
+            server.core.lock().unwrap().commands.values().map(|row| row.record.state).collect();
+        assert_eq!(
+            state,
+            Some(State::Executed),
+            "round {round}, core says {in_core:?}, the door {:?}",
+            look()
+        );
         assert_eq!(seen.lock().unwrap().0, usize::from(round));
         // Every link is cut; the door comes back by itself and hears the time and its state anew.
-        *seen.lock().unwrap() = (usize::from(round), false);
+        let before = server.syncs.load(Ordering::SeqCst);
         cut.send(()).unwrap();
-        wait_for("the door is back", || (seen.lock().unwrap().1, round)).await;
+        let syncs = || server.syncs.load(Ordering::SeqCst);
+        wait_for("the door is back", || (syncs() > before, syncs())).await;
     }
     drop(tell);
     let door = running.await.unwrap();

@@ -1,0 +1,106 @@
+//! What must hold between the values of an environment. Owns the order of the checks; each file below owns one area.
+//! Refuses to know types and unknown keys (that is `walk`).
+
+mod compute;
+mod data;
+mod edge;
+mod firewall;
+mod network;
+mod together;
+
+use std::collections::BTreeSet;
+
+use crate::waf::RuleSets;
+
+use super::origin::{Origins, Path};
+use super::problem::Problem;
+use super::types::Environment;
+
+pub use together::together;
+
+/// What the files mention, also where a value was refused: nothing that is mentioned is reported as undeclared.
+pub(crate) struct Known<'a> {
+    pub origins: &'a Origins,
+    refused: BTreeSet<String>,
+}
+
+impl<'a> Known<'a> {
+    pub fn new(origins: &'a Origins, refused: &[Path]) -> Self {
+        Known { origins, refused: refused.iter().map(Path::to_string).collect() }
+    }
+
+    /// Whether the files give the path a value that could be used.
+    pub fn mentions(&self, path: &str) -> bool {
+        self.origins.exact(path).is_some()
+    }
+
+    /// Whether something at or below the path could not be used: what then seems to lack may have been meant.
+    pub fn broken(&self, path: &str) -> bool {
+        self.refused.iter().any(|refused| {
+            refused.strip_prefix(path).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
+        })
+    }
+
+    /// Whether the files speak of the path, usable or not: what could not be used has been reported, and what follows from
+    /// it is not worth saying.
+    pub fn declares(&self, path: &str) -> bool {
+        self.refused.contains(path) || self.mentions(path)
+    }
+}
+
+/// Collects problems of one environment, pointing each at the place of its path.
+pub(crate) struct Report<'a> {
+    pub known: &'a Known<'a>,
+    pub problems: &'a mut Vec<Problem>,
+}
+
+impl Report<'_> {
+    /// Add a problem: its place is that of its path.
+    pub fn add(&mut self, problem: Problem) {
+        let origin = self.known.origins.of(&problem.path);
+        self.problems.push(problem.at(origin));
+    }
+
+    /// Add a problem with the name of a key: its place is that of the key.
+    pub fn add_key(&mut self, problem: Problem) {
+        let origin = self.known.origins.of_key(&problem.path);
+        self.problems.push(problem.at(origin));
+    }
+
+    /// Add a problem with what seems to lack or to be double, unless something there could not be used.
+    pub fn add_whole(&mut self, problem: Problem) {
+        if !self.known.broken(&problem.path) {
+            self.add(problem);
+        }
+    }
+}
+
+/// All checks of one environment.
+pub(crate) fn alone(
+    environment: &Environment,
+    rule_sets: &RuleSets,
+    known: &Known<'_>,
+    problems: &mut Vec<Problem>,
+) {
+    let mut report = Report { known, problems };
+    network::check(environment, &mut report);
+    edge::check(environment, &mut report);
+    firewall::check(environment, rule_sets, &mut report);
+    compute::check(environment, &mut report);
+    data::check(environment, &mut report);
+}
+
+/// Positions of what stands in the list for the second time.
+fn duplicates(list: &[String]) -> Vec<usize> {
+    (0..list.len()).filter(|index| list[..*index].contains(&list[*index])).collect()
+}
+
+/// A near miss as one would write it into the file.
+fn quoted(near: Option<&str>) -> Option<String> {
+    near.map(|near| format!("\"{near}\""))
+}
+
+/// Whether a name lies in a zone.
+fn inside(name: &str, zone: &str) -> bool {
+    name == zone || name.strip_suffix(zone).is_some_and(|front| front.ends_with('.'))
+}

@@ -1,0 +1,53 @@
+//! Which availability zones a region has. Owns the table; refuses to know accounts (a zone's letter means another building
+//! in another account, and a few old accounts lack a zone: AWS says so when the subnet is made).
+
+/// A region and the letters of its zones.
+struct Region {
+    name: &'static str,
+    zones: &'static str,
+}
+
+/// Source: AWS's page "Regions and Availability Zones" (EC2 user guide). A region that is not here is accepted with any zone
+/// of its name, with a warning.
+const REGIONS: &[Region] = &[
+    Region { name: "af-south-1", zones: "abc" },
+    Region { name: "ap-east-1", zones: "abc" },
+    Region { name: "ap-northeast-1", zones: "acd" },
+    Region { name: "ap-northeast-2", zones: "abcd" },
+    Region { name: "ap-northeast-3", zones: "abc" },
+    Region { name: "ap-south-1", zones: "abc" },
+    Region { name: "ap-south-2", zones: "abc" },
+    Region { name: "ap-southeast-1", zones: "abc" },
+    Region { name: "ap-southeast-2", zones: "abc" },
+    Region { name: "ap-southeast-3", zones: "abc" },
+    Region { name: "ap-southeast-4", zones: "abc" },
+    Region { name: "ca-central-1", zones: "abd" },
+    Region { name: "ca-west-1", zones: "abc" },
+    Region { name: "eu-central-1", zones: "abc" },
+    Region { name: "eu-central-2", zones: "abc" },
+    Region { name: "eu-north-1", zones: "abc" },
+    Region { name: "eu-south-1", zones: "abc" },
+    Region { name: "eu-south-2", zones: "abc" },
+    Region { name: "eu-west-1", zones: "abc" },
+    Region { name: "eu-west-2", zones: "abc" },
+    Region { name: "eu-west-3", zones: "abc" },
+    Region { name: "il-central-1", zones: "abc" },
+    Region { name: "me-central-1", zones: "abc" },
+    Region { name: "me-south-1", zones: "abc" },
+    Region { name: "sa-east-1", zones: "abc" },
+    Region { name: "us-east-1", zones: "abcdef" },
+    Region { name: "us-east-2", zones: "abc" },
+    Region { name: "us-west-1", zones: "abc" },
+    Region { name: "us-west-2", zones: "abcd" },
+];
+
+/// The zones of a region by full name, `None` for a region that the table lacks.
+pub(crate) fn zones(region: &str) -> Option<Vec<String>> {
+    let known = REGIONS.iter().find(|known| known.name == region)?;
+    Some(known.zones.chars().map(|letter| format!("{region}{letter}")).collect())
+}
+
+/// All regions of the table.
+pub(crate) fn names() -> impl Iterator<Item = &'static str> {
+    REGIONS.iter().map(|region| region.name)
+}

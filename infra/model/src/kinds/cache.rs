@@ -1,0 +1,66 @@
+//! A Valkey or Redis replication group with TLS and an auth token. Its id is the replication group id. The
+//! token is generated at creation, written to a secret, and never read back.
+
+use serde::{Deserialize, Serialize};
+
+use super::{
+    CacheParameterGroup, CacheSubnetGroup, Field, Kind, KindId, Layer, Ref, Secret, SecurityGroup, Spec, Wait,
+};
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Cache {
+    /// At most 40 characters.
+    pub name: String,
+    pub description: String,
+    /// `valkey` or `redis`.
+    pub engine: String,
+    /// `8.0`; AWS picks the patch.
+    pub engine_version: String,
+    pub node_type: String,
+    /// Nodes in all: one primary and its replicas.
+    pub nodes: u32,
+    pub subnet_group: Ref<CacheSubnetGroup>,
+    pub security_groups: Vec<Ref<SecurityGroup>>,
+    pub parameter_group: Option<Ref<CacheParameterGroup>>,
+    pub multi_az: Option<bool>,
+    pub failover: Option<bool>,
+    pub tls: bool,
+    pub encrypted: bool,
+    pub snapshot_days: Option<u32>,
+    pub snapshot_window: Option<String>,
+    pub maintenance_window: Option<String>,
+    /// The secret that receives the generated auth token.
+    pub auth_secret: Option<Ref<Secret>>,
+}
+
+impl Kind for Cache {
+    const ID: KindId = KindId::Cache;
+    const SPEC: Spec = Spec::new(
+        "cache",
+        "Redis",
+        Layer::Data,
+        &[
+            Field::fixed("name"),
+            Field::live("description", "modify"),
+            Field::fixed("engine").interrupts("the relay between gateways and the monolith"),
+            Field::live("engine_version", "modify").interrupts("a failover of some seconds"),
+            Field::live("node_type", "modify").interrupts("a failover of some seconds"),
+            Field::live("nodes", "nodes"),
+            Field::fixed("subnet_group"),
+            Field::live("security_groups", "modify").set(),
+            Field::live("parameter_group", "modify"),
+            Field::live("multi_az", "modify"),
+            Field::live("failover", "modify"),
+            Field::fixed("tls"),
+            Field::fixed("encrypted"),
+            Field::live("snapshot_days", "modify"),
+            Field::live("snapshot_window", "modify"),
+            Field::live("maintenance_window", "modify"),
+            Field::create_only("auth_secret"),
+        ],
+    )
+    .attributes(&["arn"], &["endpoint", "reader_endpoint", "port"])
+    .unique(&["name"])
+    .store()
+    .settles(Wait::AtEnd, 480, 300);
+}

@@ -1,0 +1,70 @@
+//! A private, encrypted Postgres instance of RDS. Its id is the instance identifier. RDS makes the master
+//! password itself and keeps it in a secret of its own, so no program of ours ever holds it.
+
+use serde::{Deserialize, Serialize};
+
+use super::{DbParameterGroup, DbSubnetGroup, Field, Kind, KindId, Layer, Ref, SecurityGroup, Spec, Wait};
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Database {
+    /// At most 63 characters.
+    pub name: String,
+    /// `postgres`.
+    pub engine: String,
+    /// `17`; AWS picks the minor version.
+    pub engine_version: String,
+    pub class: String,
+    pub storage_gib: u32,
+    /// `gp3`.
+    pub storage_type: String,
+    pub database: String,
+    pub master_user: String,
+    pub subnet_group: Ref<DbSubnetGroup>,
+    pub security_groups: Vec<Ref<SecurityGroup>>,
+    pub parameter_group: Option<Ref<DbParameterGroup>>,
+    pub multi_az: Option<bool>,
+    pub public: bool,
+    pub encrypted: bool,
+    pub backup_days: Option<u32>,
+    pub backup_window: Option<String>,
+    pub maintenance_window: Option<String>,
+    pub deletion_protection: Option<bool>,
+    pub performance_insights: Option<bool>,
+    /// Created from this snapshot instead of empty.
+    pub restore_from: Option<String>,
+}
+
+impl Kind for Database {
+    const ID: KindId = KindId::Database;
+    const SPEC: Spec = Spec::new(
+        "database",
+        "Postgres",
+        Layer::Data,
+        &[
+            Field::fixed("name"),
+            Field::fixed("engine"),
+            Field::live("engine_version", "modify").interrupts("the database while it upgrades"),
+            Field::live("class", "modify").interrupts("the database for a restart or failover"),
+            Field::live("storage_gib", "modify"),
+            Field::live("storage_type", "modify"),
+            Field::fixed("database"),
+            Field::fixed("master_user"),
+            Field::fixed("subnet_group"),
+            Field::live("security_groups", "modify").set(),
+            Field::live("parameter_group", "modify").interrupts("the database for a restart"),
+            Field::live("multi_az", "modify"),
+            Field::live("public", "modify"),
+            Field::fixed("encrypted"),
+            Field::live("backup_days", "modify"),
+            Field::live("backup_window", "modify"),
+            Field::live("maintenance_window", "modify"),
+            Field::live("deletion_protection", "modify"),
+            Field::live("performance_insights", "modify"),
+            Field::create_only("restore_from"),
+        ],
+    )
+    .attributes(&["arn"], &["endpoint", "port", "secret_arn"])
+    .unique(&["name"])
+    .store()
+    .settles(Wait::AtEnd, 360, 240);
+}

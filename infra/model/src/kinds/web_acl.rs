@@ -1,0 +1,42 @@
+//! A web ACL: the firewall in front of load balancers, with its logging and what it protects. Its id is the
+//! ARN. Rules are AWS's own JSON shape (`Name`, `Priority`, `Statement`, ...), so that every statement AWS
+//! knows can be written.
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use super::{Any, Field, Kind, KindId, Layer, LogGroup, Ref, Spec};
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct WebAcl {
+    pub name: String,
+    pub description: Option<String>,
+    /// `allow` or `block`.
+    pub default_action: String,
+    /// In order of priority, as the WAFv2 API writes a rule in JSON.
+    #[serde(default)]
+    pub rules: Vec<Value>,
+    /// The log group's `arn` attribute; its name must begin with `aws-waf-logs-`.
+    pub log_group: Option<Ref<LogGroup>>,
+    /// ARNs of the load balancers it stands before.
+    #[serde(default)]
+    pub protects: Vec<Ref<Any>>,
+}
+
+impl Kind for WebAcl {
+    const ID: KindId = KindId::WebAcl;
+    const SPEC: Spec = Spec::new(
+        "web_acl",
+        "web ACL",
+        Layer::Firewall,
+        &[
+            Field::fixed("name"),
+            Field::live("description", "acl"),
+            Field::live("default_action", "acl"),
+            Field::live("rules", "acl"),
+            Field::after("log_group", "logging", None),
+            Field::after("protects", "protects", Some("[]")).set(),
+        ],
+    )
+    .unique(&["name"]);
+}

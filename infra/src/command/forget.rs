@@ -1,0 +1,37 @@
+//! `infra forget`: takes our tags off an object. It stays as it is, and is nobody's.
+
+use infra_engine::run;
+use infra_model::graph::TAG_PREFIX;
+
+use super::{Exit, Session, reconcile};
+use crate::cli::Forget;
+
+pub(super) async fn run(session: &Session<'_>, arguments: &Forget) -> anyhow::Result<Exit> {
+    let wanted = &arguments.address_or_id;
+    let graph = session.graph()?;
+    let (aws, _) = session.account(&graph).await?;
+    let snapshot = run::observe(&aws, &graph.scope, &Default::default(), session.lag()).await?;
+    let named = |object: &&infra_model::snapshot::Observed| {
+        &object.id == wanted || object.address.as_ref().is_some_and(|address| address.as_str() == wanted)
+    };
+    let found: Vec<_> = snapshot.resources.iter().filter(named).cloned().collect();
+    let [object] = found.as_slice() else {
+        if found.is_empty() {
+            anyhow::bail!("{}-{} has nothing called {wanted}", graph.scope.project, graph.scope.environment);
+        }
+        let ids: Vec<_> = found.iter().map(|object| object.id.as_str()).collect();
+        session.output.note(&format!("refused: {wanted} means {}; name one by its id", ids.join(" and ")));
+        return Ok(Exit::Refused);
+    };
+    let Some(address) = object.address.clone() else { anyhow::bail!("{wanted} has no address") };
+    if !object.kind.spec().tags {
+        anyhow::bail!("a {} cannot be forgotten: it carries no tags", object.kind.spec().title);
+    }
+    let (ours, others): (Vec<_>, Vec<_>) =
+        object.tags.iter().partition(|(key, _)| key.starts_with(TAG_PREFIX));
+    let remove = ours.into_iter().map(|(key, _)| key.clone()).collect();
+    let keep = others.into_iter().map(|(key, value)| (key.clone(), value.clone())).collect();
+    reconcile::retag(&aws, address.clone(), object.clone(), keep, remove).await?;
+    session.output.note(&format!("{} stays, but is no longer {address}", object.id));
+    Ok(Exit::Done)
+}

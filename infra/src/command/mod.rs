@@ -1,0 +1,181 @@
+//! The verbs: one file each. A verb takes values and an [`Output`], and answers with the exit status.
+
+mod adopt;
+mod apply;
+mod completions;
+mod destroy;
+mod forget;
+mod graph;
+mod init;
+mod outputs;
+mod plan;
+mod policy;
+mod reconcile;
+mod schema;
+mod snapshot;
+mod validate;
+
+use std::time::Duration;
+
+use anyhow::Context as _;
+use infra_engine::account::{CallError, Caller, Class};
+use infra_engine::run;
+use infra_model::environment::{Environment, Loaded, Problems};
+use infra_model::graph::Graph;
+use infra_model::{blueprint, environment};
+
+use crate::aws::{Aws, Connection};
+use crate::cli::{Cli, Command};
+use crate::files::Folders;
+use crate::output::Output;
+
+/// How the program ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Exit {
+    /// Done, or nothing to do.
+    Done,
+    Failed,
+    /// A plan that would change something.
+    Changes,
+    /// Refused: a protection, a stale plan, a lease.
+    Refused,
+}
+
+impl Exit {
+    pub fn status(self) -> u8 {
+        match self {
+            Exit::Done => 0,
+            Exit::Failed => 1,
+            Exit::Changes => 2,
+            Exit::Refused => 3,
+        }
+    }
+}
+
+pub async fn run(cli: &Cli) -> anyhow::Result<Exit> {
+    let output = Output::new(&cli.global);
+    let session = Session { cli, output: &output };
+    match &cli.command {
+        Command::Init(arguments) => init::run(&session, arguments),
+        Command::Validate => validate::run(&session),
+        Command::Plan(arguments) => Box::pin(plan::run(&session, arguments)).await,
+        Command::Apply(arguments) => Box::pin(apply::run(&session, arguments)).await,
+        Command::Destroy(arguments) => Box::pin(destroy::run(&session, arguments)).await,
+        Command::Outputs => Box::pin(outputs::run(&session)).await,
+        Command::Snapshot(arguments) => Box::pin(snapshot::run(&session, arguments)).await,
+        Command::Adopt(arguments) => Box::pin(adopt::run(&session, arguments)).await,
+        Command::Forget(arguments) => Box::pin(forget::run(&session, arguments)).await,
+        Command::Graph(arguments) => graph::run(&session, arguments),
+        Command::Schema => schema::run(&session),
+        Command::Policy => policy::run(&session),
+        Command::Completions(arguments) => completions::run(&session, arguments),
+    }
+}
+
+/// What every verb needs.
+struct Session<'a> {
+    cli: &'a Cli,
+    output: &'a Output,
+}
+
+/// The environment file could not be used; everything that is wrong with it has been printed.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+struct BadEnvironment(String);
+
+impl Session<'_> {
+    fn name(&self) -> anyhow::Result<&str> {
+        self.cli.global.environment.as_deref().context(
+            "which environment? Name it with `--environment NAME|PATH`, or in KEYWAY_ENVIRONMENT; `infra validate` lists those there are",
+        )
+    }
+
+    /// The named environment, with its warnings told.
+    fn load(&self) -> anyhow::Result<Loaded> {
+        let folders = Folders::find();
+        let loaded =
+            Environment::load(self.name()?, &folders.loader()).map_err(|problems| self.bad(&problems))?;
+        if !loaded.warnings.is_empty() && !self.output.is_json() {
+            self.output.note(&loaded.warnings.text(self.color()));
+        }
+        Ok(loaded)
+    }
+
+    fn graph(&self) -> anyhow::Result<Graph> {
+        let loaded = self.load()?;
+        let graph = blueprint::blueprint(&loaded).map_err(|problems| self.bad(&problems))?;
+        if let Some(fault) = graph.check().first() {
+            anyhow::bail!("the blueprint is at fault, not your environment file: {fault}");
+        }
+        Ok(graph)
+    }
+
+    fn bad(&self, problems: &Problems) -> BadEnvironment {
+        if self.output.is_json() {
+            self.output.json(&serde_json::json!({ "problems": problems.json() }));
+            return BadEnvironment("the environment cannot be used".to_owned());
+        }
+        BadEnvironment(format!(
+            "the environment cannot be used\n\n{}",
+            problems.text(self.color()).trim_end()
+        ))
+    }
+
+    fn color(&self) -> environment::Color {
+        if self.output.error_style().color { environment::Color::Always } else { environment::Color::Never }
+    }
+
+    fn lag(&self) -> Duration {
+        Duration::from_secs(self.cli.global.consistency_lag_s)
+    }
+
+    /// Clients for the graph's account and region, after asking the account whether it is the right one.
+    async fn account(&self, graph: &Graph) -> anyhow::Result<(Aws, Caller)> {
+        if let Some(region) = std::env::var("AWS_REGION").ok().filter(|region| *region != graph.scope.region)
+        {
+            tracing::info!(
+                region,
+                wanted = graph.scope.region,
+                "the environment's region wins over AWS_REGION"
+            );
+        }
+        let aws = Aws::connect(&Connection {
+            region: graph.scope.region.clone(),
+            endpoint_url: self.cli.global.endpoint_url.clone(),
+            profile: self.cli.global.profile.clone(),
+        })
+        .await?;
+        let caller = run::check_account(&aws, &graph.scope).await?;
+        Ok((aws, caller))
+    }
+}
+
+/// One message for a person: the error and its causes, each once, without the inner workings of an SDK.
+pub fn message(error: &anyhow::Error) -> String {
+    let mut parts: Vec<String> = Vec::new();
+    for cause in error.chain() {
+        let text = cause.to_string();
+        if !parts.iter().any(|part| part.contains(&text)) {
+            parts.push(text);
+        }
+        if let Some(call) = cause.downcast_ref::<CallError>() {
+            parts.extend(remedy(call).map(str::to_owned));
+            break;
+        }
+    }
+    parts.join(": ")
+}
+
+fn remedy(error: &CallError) -> Option<&'static str> {
+    match error.class {
+        Class::Credentials => Some(
+            "log in again (`aws sso login`), or set AWS_PROFILE, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY",
+        ),
+        Class::Denied => Some("`infra policy` prints the permissions that infra needs"),
+        Class::Unreachable => {
+            Some("check the network, the region, and AWS_ENDPOINT_URL or --endpoint-url if one is set")
+        }
+        Class::Throttled => Some("run it again in a minute; what is done stays done"),
+        _ => None,
+    }
+}

@@ -1,0 +1,79 @@
+//! Where answers and progress go: text or JSON on standard output, questions and progress on standard error.
+
+mod progress;
+
+use std::io::{IsTerminal, Write};
+
+use infra_model::render::Style;
+use serde_json::Value;
+
+use crate::cli::{Color, Format, Global};
+pub use progress::Progress;
+
+pub struct Output {
+    pub format: Format,
+    color: Color,
+}
+
+impl Output {
+    pub fn new(global: &Global) -> Self {
+        Self { format: global.format, color: global.color }
+    }
+
+    pub fn style(&self) -> Style {
+        Style { color: self.colored(std::io::stdout().is_terminal()) }
+    }
+
+    /// For what goes to standard error.
+    pub fn error_style(&self) -> Style {
+        Style { color: self.colored(std::io::stderr().is_terminal()) }
+    }
+
+    fn colored(&self, terminal: bool) -> bool {
+        match self.color {
+            Color::Always => true,
+            Color::Never => false,
+            Color::Auto => {
+                let no_color = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+                let dumb = std::env::var_os("TERM").is_some_and(|term| term == "dumb");
+                terminal && !no_color && !dumb
+            }
+        }
+    }
+
+    /// Text on standard output. A reader that has closed the pipe ends nothing.
+    pub fn text(&self, text: &str) {
+        let _ = std::io::stdout().lock().write_all(text.as_bytes());
+    }
+
+    pub fn json(&self, value: &Value) {
+        self.text(&format!("{value:#}\n"));
+    }
+
+    /// One line of NDJSON.
+    pub fn line(&self, value: &Value) {
+        self.text(&format!("{value}\n"));
+    }
+
+    /// A remark for the person, on standard error.
+    pub fn note(&self, text: &str) {
+        let _ = writeln!(std::io::stderr().lock(), "{text}");
+    }
+
+    pub fn is_json(&self) -> bool {
+        self.format == Format::Json
+    }
+
+    /// Asks on the terminal; `None` when there is nobody to ask.
+    pub fn ask(&self, question: &str) -> Option<String> {
+        if !std::io::stdin().is_terminal() {
+            return None;
+        }
+        let mut error = std::io::stderr().lock();
+        let _ = write!(error, "{question} ");
+        let _ = error.flush();
+        let mut answer = String::new();
+        std::io::stdin().read_line(&mut answer).ok()?;
+        Some(answer.trim().to_owned())
+    }
+}

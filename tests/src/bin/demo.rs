@@ -1,0 +1,287 @@
+//! `cargo demo`: a whole environment, from nothing, on this machine. It builds `infra`, fetches and starts the AWS
+//! emulator, applies `staging`, shows that applying again would do nothing, and says how to look around.
+//!
+//! It tells what happens as it happens and checks what it tells: with `--once` it ends by itself, with status 0 only
+//! when everything it said was true. It owns no logic of `infra`; it runs the same program with the same arguments.
+
+use std::collections::BTreeMap;
+use std::io::{IsTerminal, Write};
+use std::process::{Command, ExitCode, Stdio};
+use std::sync::mpsc;
+use std::time::Instant;
+
+use anyhow::{Context, Result, ensure};
+use e2e::account::{self, Thing};
+use e2e::emulator::{Emulator, Step};
+use e2e::infra::NOTHING_TO_DO;
+use e2e::{FaultProxy, Faults, place, scene};
+use tokio::signal::unix::{SignalKind, signal};
+
+const ENVIRONMENT: &str = scene::STAGING;
+/// What a shell shows for a program that Ctrl-C ended.
+const INTERRUPTED: u8 = 130;
+const HELP: &str = "\
+cargo demo            apply `staging` to an AWS emulator on this machine and keep it until Ctrl-C
+cargo demo --once     the same, then take everything away again and end with status 0
+
+It needs Rust and Python 3.10 or newer; no AWS account, no Docker. The first run compiles the AWS SDKs (about ten
+minutes on two cores) and fetches the emulator; later runs take seconds.";
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).filter(|argument| argument != "--").collect();
+    let once = match arguments.iter().map(String::as_str).collect::<Vec<_>>().as_slice() {
+        [] => false,
+        ["--once"] => true,
+        ["--help" | "-h"] => {
+            println!("{HELP}");
+            return ExitCode::SUCCESS;
+        }
+        other => {
+            eprintln!("cargo demo does not know {other:?}\n\n{HELP}");
+            return ExitCode::FAILURE;
+        }
+    };
+    let told = Ending::listen().and_then(|ending| match demo(once, &ending) {
+        // What failed, failed because it was told to stop.
+        Err(_) if ending.came() => Ok(ExitCode::from(INTERRUPTED)),
+        told => told.map(|()| ExitCode::SUCCESS),
+    });
+    match told {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("\ncargo demo: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn demo(once: bool, ending: &Ending) -> Result<()> {
+    let story = Story::new();
+    story.chapter("1. Build `infra`", "the first time this compiles the AWS SDKs: about ten minutes");
+    let program = build(&story)?;
+    story.chapter(
+        "2. Start an AWS account that is not one",
+        "moto server, with AWS's refusals put back (docs/testing.md)",
+    );
+    let emulator = Emulator::start(&mut |step| story.fetching(&step)).context("the AWS emulator")?;
+    story.done(&format!("the emulator answers at {}", emulator.url()));
+    let proxy = FaultProxy::start(emulator.address())?;
+    let infra = Program { program, url: proxy.url() };
+    story.chapter("3. Apply `staging`", "infra/environments/staging.toml: one file, a whole environment");
+    let before = account::standing(emulator.address())?;
+    proxy.begin(Faults::default());
+    let began = Instant::now();
+    let status = infra.run(&["apply", "--environment", ENVIRONMENT, "--yes"])?;
+    ensure!(status == Some(NOTHING_TO_DO), "`infra apply` ended with {status:?}\n{}", emulator.complaints());
+    let counts = proxy.counts();
+    let standing = account::standing(emulator.address())?;
+    let made: Vec<Thing> = standing.into_iter().filter(|thing| !before.contains(thing)).collect();
+    ensure!(!made.is_empty(), "`infra apply` ended well and nothing stands");
+    let (changing, reading, seconds) = (counts.changing, counts.reading, began.elapsed().as_secs_f64());
+    story.done(&format!(
+        "{} objects in {seconds:.1} s, by {changing} changing and {reading} reading API calls",
+        made.len()
+    ));
+    story.chapter(
+        "4. Plan again",
+        "nothing was written down anywhere: `infra` reads the account and compares",
+    );
+    proxy.begin(Faults::default());
+    let status = infra.run(&["plan", "--environment", ENVIRONMENT])?;
+    ensure!(
+        status == Some(NOTHING_TO_DO),
+        "the second plan is not empty (status {status:?})\n{}",
+        emulator.complaints()
+    );
+    ensure!(proxy.counts().changing == 0, "a plan changed something:\n{}", proxy.summary());
+    story.done(&format!("the second plan is empty, after {} reading calls", proxy.counts().reading));
+    story.chapter("5. What stands there", "as the emulator itself knows it");
+    story.standing(&made);
+    if once {
+        return take_away(&story, &infra, &emulator, &before);
+    }
+    story.look_around(&emulator.url(), &infra.program.display().to_string(), &made)?;
+    ending.wait();
+    println!();
+    story.done("ended; the emulated account is gone with its process");
+    Ok(())
+}
+
+fn take_away(story: &Story, infra: &Program, emulator: &Emulator, before: &[Thing]) -> Result<()> {
+    story.chapter("6. Take it away", "destroy, in the order that AWS allows");
+    let arguments = scene::destroy_arguments(ENVIRONMENT);
+    let status = infra.run(&arguments.iter().map(String::as_str).collect::<Vec<_>>())?;
+    ensure!(
+        status == Some(NOTHING_TO_DO),
+        "`infra destroy` ended with {status:?}\n{}",
+        emulator.complaints()
+    );
+    let left = account::standing(emulator.address())?;
+    let left: Vec<Thing> = left
+        .into_iter()
+        .filter(|thing| !before.contains(thing) && !account::is_final_snapshot(thing))
+        .collect();
+    ensure!(left.is_empty(), "destroy left {}", account::by_kind(&left));
+    story.done("nothing is left but the stores' final snapshots");
+    Ok(())
+}
+
+struct Program {
+    program: std::path::PathBuf,
+    url: String,
+}
+
+impl Program {
+    fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(&self.program);
+        command.args(arguments).current_dir(place::repository()).env("AWS_ENDPOINT_URL", &self.url);
+        for (key, value) in CREDENTIALS {
+            command.env(key, value);
+        }
+        // A person's own configuration must not lead this to a real account.
+        for key in ["AWS_PROFILE", "AWS_SESSION_TOKEN", "AWS_CONFIG_FILE", "AWS_SHARED_CREDENTIALS_FILE"] {
+            command.env_remove(key);
+        }
+        command
+    }
+
+    /// Runs it before the reader's eyes.
+    fn run(&self, arguments: &[&str]) -> Result<Option<i32>> {
+        println!("\n   $ infra {}\n", arguments.join(" "));
+        std::io::stdout().flush()?;
+        Ok(self.command(arguments).stdin(Stdio::null()).status().context("starting infra")?.code())
+    }
+}
+
+const CREDENTIALS: [(&str, &str); 4] = [
+    ("AWS_ACCESS_KEY_ID", "test"),
+    ("AWS_SECRET_ACCESS_KEY", "test"),
+    ("AWS_REGION", "eu-central-1"),
+    ("AWS_EC2_METADATA_DISABLED", "true"),
+];
+
+fn build(story: &Story) -> Result<std::path::PathBuf> {
+    if std::env::var_os("KEYWAY_BIN_DIR").is_some() {
+        let program = place::binary("infra")?;
+        story.done(&format!("{} (KEYWAY_BIN_DIR)", program.display()));
+        return Ok(program);
+    }
+    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let target = place::target()?;
+    let began = Instant::now();
+    let built = Command::new(cargo)
+        .args(place::BUILD_INFRA)
+        .current_dir(place::repository())
+        .env("CARGO_TARGET_DIR", &target)
+        .stdin(Stdio::null())
+        .status()
+        .context("starting cargo")?;
+    ensure!(built.success(), "cargo could not build infra");
+    let program = target.join("debug/infra");
+    ensure!(program.is_file(), "cargo built no {}", program.display());
+    story.done(&format!("{} ({:.1} s)", program.display(), began.elapsed().as_secs_f64()));
+    Ok(program)
+}
+
+/// Ctrl-C and SIGTERM, heard from the start: the programs that run before the reader's eyes get the same signal and end
+/// by themselves; this one ends after them, and the emulator with it.
+struct Ending {
+    heard: mpsc::Receiver<()>,
+}
+
+impl Ending {
+    fn listen() -> Result<Self> {
+        let (sender, heard) = mpsc::sync_channel(1);
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        std::thread::spawn(move || {
+            runtime.block_on(async {
+                let Ok(mut ended) = signal(SignalKind::terminate()) else { return };
+                tokio::select! {
+                    _ = tokio::signal::ctrl_c() => {}
+                    _ = ended.recv() => {}
+                }
+            });
+            let _ = sender.send(());
+        });
+        Ok(Self { heard })
+    }
+
+    fn came(&self) -> bool {
+        self.heard.try_recv().is_ok()
+    }
+
+    fn wait(&self) {
+        let _ = self.heard.recv();
+    }
+}
+
+/// How it is told: plain words, colour only where someone looks at it.
+struct Story {
+    colour: bool,
+}
+
+impl Story {
+    fn new() -> Self {
+        let unwanted = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+        Self { colour: std::io::stdout().is_terminal() && !unwanted }
+    }
+
+    fn paint(&self, code: &str, text: &str) -> String {
+        if self.colour { format!("\u{1b}[{code}m{text}\u{1b}[0m") } else { text.to_owned() }
+    }
+
+    fn chapter(&self, title: &str, why: &str) {
+        println!("\n{} - {why}", self.paint("1", title));
+        let _ = std::io::stdout().flush();
+    }
+
+    fn done(&self, what: &str) {
+        println!("   {} {what}", self.paint("32", "ok"));
+        let _ = std::io::stdout().flush();
+    }
+
+    fn fetching(&self, step: &Step<'_>) {
+        match step {
+            Step::Environment(path) => println!("   fetching it once, into {}", path.display()),
+            Step::Package { number, of, name } => println!("   {number:>2} of {of} {name}"),
+        }
+    }
+
+    fn standing(&self, made: &[Thing]) {
+        let mut kinds: BTreeMap<&str, Vec<&Thing>> = BTreeMap::new();
+        for thing in made {
+            kinds.entry(&thing.kind).or_default().push(thing);
+        }
+        for (kind, things) in kinds {
+            let names: Vec<&str> =
+                things.iter().map(|thing| thing.address().unwrap_or(&thing.id)).take(3).collect();
+            let more = if things.len() > names.len() { ", ..." } else { "" };
+            println!("   {:>3} {kind:<22} {}{more}", things.len(), names.join(", "));
+        }
+    }
+
+    fn look_around(&self, url: &str, infra: &str, made: &[Thing]) -> Result<()> {
+        println!("\n{} - in another terminal, in this folder:\n", self.paint("1", "6. Look around"));
+        println!("   export AWS_ENDPOINT_URL={url}");
+        for (key, value) in CREDENTIALS {
+            println!("   export {key}={value}");
+        }
+        println!("\n   # what stands, and how it hangs together");
+        println!("   {infra} outputs --environment {ENVIRONMENT}");
+        println!("   {infra} graph --environment {ENVIRONMENT} --as mermaid");
+        if let Some(group) = made.iter().find(|thing| thing.kind == "security-group") {
+            let python = e2e::emulator::python(&mut |_| ())?;
+            let open = serde_json::json!([{ "service": "ec2", "call": "authorize_security_group_ingress", "arguments": {
+                "GroupId": group.id, "IpProtocol": "tcp", "FromPort": 22, "ToPort": 22, "CidrIp": "0.0.0.0/0" } }]);
+            println!("\n   # open a port to the world behind its back, then see it found and closed");
+            println!("   {} -B tests/emulator/behind.py {url} '{open}'", python.display());
+            println!("   {infra} plan --environment {ENVIRONMENT}");
+            println!("   {infra} apply --environment {ENVIRONMENT}");
+        }
+        println!("\n   # take it all away");
+        println!("   {infra} {}", scene::destroy_arguments(ENVIRONMENT).join(" ").replace(" --yes", ""));
+        println!("\n{}", self.paint("1", "Ctrl-C ends it."));
+        let _ = std::io::stdout().flush();
+        Ok(())
+    }
+}

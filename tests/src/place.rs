@@ -1,0 +1,51 @@
+//! Where things are: the clone, the cache beside it, the binaries. It reads the environment; nothing else here does.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, bail};
+
+/// The clone this was built from.
+pub fn repository() -> PathBuf {
+    let here = Path::new(env!("CARGO_MANIFEST_DIR"));
+    here.parent().expect("the package lies in a folder of the clone").to_path_buf()
+}
+
+/// `${XDG_CACHE_HOME:-~/.cache}/keyway`: what may be thrown away and is slow to get again.
+pub fn cache() -> Result<PathBuf> {
+    let base = match std::env::var_os("XDG_CACHE_HOME").filter(|value| !value.is_empty()) {
+        Some(base) => PathBuf::from(base),
+        None => PathBuf::from(std::env::var_os("HOME").context("neither XDG_CACHE_HOME nor HOME is set")?)
+            .join(".cache"),
+    };
+    Ok(base.join("keyway"))
+}
+
+/// The one target directory that `tests/run` and the demo share, so that the AWS SDKs are compiled once.
+pub fn target() -> Result<PathBuf> {
+    match std::env::var_os("CARGO_TARGET_DIR").filter(|value| !value.is_empty()) {
+        Some(target) => Ok(PathBuf::from(target)),
+        None => Ok(cache()?.join("target")),
+    }
+}
+
+/// What cargo is asked for when only `infra` is wanted. The whole workspace and a test target are named so that features
+/// are unified as for `cargo test --workspace`: another selection would compile the AWS SDKs a second time.
+pub const BUILD_INFRA: [&str; 6] = ["build", "--workspace", "--bin", "infra", "--test", "tidy"];
+
+/// A program of this repository: in `KEYWAY_BIN_DIR`, or where cargo put it beside the running test.
+pub fn binary(name: &str) -> Result<PathBuf> {
+    let mut tried = Vec::new();
+    if let Some(folder) = std::env::var_os("KEYWAY_BIN_DIR") {
+        tried.push(PathBuf::from(folder).join(name));
+    } else {
+        let own = std::env::current_exe().context("the path of this executable")?;
+        // target/debug/deps/e2e-123 or target/debug/demo
+        tried.extend(own.ancestors().skip(1).take(2).map(|folder| folder.join(name)));
+    }
+    match tried.iter().find(|path| path.is_file()) {
+        Some(path) => Ok(path.clone()),
+        None => bail!(
+            "no binary `{name}` in {tried:?}: build it (cargo build --workspace --bin {name} --test tidy) or set KEYWAY_BIN_DIR"
+        ),
+    }
+}

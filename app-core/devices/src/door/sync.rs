@@ -1,0 +1,239 @@
+//! A door's talk with core: sync, time, events, desired state. Every signed part is verified, bound to this door and
+//! compared with the version held; what does not fit is dropped and the next sync asks again.
+
+use super::{CALL_TIMEOUT_MS, DoorCore, Output, TIME_SYNC_EVERY_MS};
+use crate::flash::Record;
+use keyway_domain::bundle::delta::BundleDelta;
+use keyway_domain::bundle::{Bundle, BundleBody};
+use keyway_domain::clock::{Asked, MonoMs, SessionClock, TimeStatement};
+use keyway_domain::lockdown::{LockdownStatement, Taken};
+use keyway_domain::message::device::{
+    Capability, EventReply, EventReport, HeldEvents, SignedBundle, SyncReply, SyncRequest,
+};
+use keyway_domain::message::publication::ToDevice;
+use keyway_domain::message::statement::{DesiredState, Revocation};
+use keyway_domain::sign::Kind;
+use keyway_domain::time::LAST_INSTANT;
+
+impl DoorCore {
+    pub(super) fn begin_sync(&mut self, mono: MonoMs, out: &mut Vec<Output>) {
+        let nonce = self.fresh_bytes();
+        let nonce: String = nonce.iter().map(|byte| format!("{byte:02x}")).collect();
+        let request = SyncRequest {
+            firmware: concat!("virtual-", env!("CARGO_PKG_VERSION")).into(),
+            capabilities: vec![
+                Capability::OfflineDecisions,
+                Capability::BundleDeltas,
+                Capability::DoorSensor,
+                Capability::TwoPerson,
+            ],
+            desired_version: self.desired.as_ref().map_or(0, |desired| desired.version),
+            bundle_version: self.bundle.as_ref().map_or(0, |bundle| bundle.body().version),
+            revocation_version: self.revocation.as_ref().map_or(0, |held| held.version),
+            ledger: self.ledger_report(mono),
+            events: self.events.held().map(|range| HeldEvents { epoch: self.events.epoch(), range }),
+            time_nonce: nonce.clone(),
+        };
+        if let Some(id) = self.call("device.sync", &request, out) {
+            self.asked = Some(Asked { nonce, at: mono });
+            self.sync_call = Some((id, MonoMs(mono.0 + CALL_TIMEOUT_MS)));
+            self.time_due = MonoMs(mono.0 + TIME_SYNC_EVERY_MS);
+        }
+    }
+
+    pub(super) fn disconnected(&mut self, mono: MonoMs, out: &mut Vec<Output>) {
+        self.connected = false;
+        self.sync_call = None;
+        self.report_call = None;
+        self.asked = None;
+        for waiting in std::mem::take(&mut self.waiting) {
+            self.fall_back(&waiting, mono, out);
+        }
+    }
+
+    pub(super) fn replied(&mut self, id: u64, payload: Option<Vec<u8>>, mono: MonoMs, out: &mut Vec<Output>) {
+        if self.sync_call.is_some_and(|(call, _)| call == id) {
+            self.sync_call = None;
+            match payload.and_then(|payload| serde_json::from_slice::<SyncReply>(&payload).ok()) {
+                Some(reply) => self.synced(reply, mono, out),
+                None => self.time_due = MonoMs(mono.0 + CALL_TIMEOUT_MS),
+            }
+        } else if self.report_call.is_some_and(|(call, _)| call == id) {
+            self.report_call = None;
+            let reply = payload.and_then(|payload| serde_json::from_slice::<EventReply>(&payload).ok());
+            if let Some(reply) = reply.filter(|reply| reply.epoch == self.events.epoch()) {
+                self.committed(reply.watermark, out);
+                let from = reply.wanted.first().map_or(reply.watermark + 1, |range| range.from);
+                self.report_from(from, mono, out);
+            }
+        } else if let Some(place) = self.waiting.iter().position(|one| one.call == id) {
+            let waiting = self.waiting.remove(place);
+            self.answered(&waiting, payload, mono, out);
+        }
+    }
+
+    fn synced(&mut self, reply: SyncReply, mono: MonoMs, out: &mut Vec<Output>) {
+        self.hear_time(&reply.time, mono, out);
+        if let Some(jws) = reply.desired
+            && let Ok(desired) = self.identity.core.read::<DesiredState>(Kind::DesiredState, &jws)
+            && self.take_desired(desired)
+        {
+            out.push(Output::Write(Record::Desired { jws }));
+        }
+        match reply.bundle {
+            Some(SignedBundle::Whole(jws)) => {
+                if let Ok(body) = self.identity.core.read::<BundleBody>(Kind::Bundle, &jws)
+                    && self.take_bundle(body)
+                {
+                    out.push(Output::Write(Record::Bundle { jws }));
+                }
+            }
+            Some(SignedBundle::Delta(jws)) => {
+                if let Ok(delta) = self.identity.core.read::<BundleDelta>(Kind::BundleDelta, &jws)
+                    && let Some(Ok(body)) = self.bundle.as_ref().map(|held| delta.apply(held.body()))
+                    && self.take_bundle(body)
+                {
+                    out.push(Output::Write(Record::BundleDelta { jws }));
+                }
+            }
+            None => {}
+        }
+        if let Some(jws) = reply.revocation {
+            self.revoked(jws, out);
+        }
+        if let Some(watermark) = reply.watermark {
+            self.committed(watermark, out);
+        }
+        let from = reply.wanted.first().map(|range| range.from);
+        match from {
+            Some(from) => self.report_from(from, mono, out),
+            None => self.begin_report(mono, out),
+        }
+    }
+
+    fn hear_time(&mut self, jws: &str, mono: MonoMs, out: &mut Vec<Output>) {
+        let (Some(asked), Ok(time)) =
+            (self.asked.take(), self.identity.core.read::<TimeStatement>(Kind::Time, jws))
+        else {
+            return;
+        };
+        let Ok(heard) = SessionClock::hear(&asked, &time, mono) else { return };
+        self.clock = Some(self.clock.map_or(heard, |held| held.better(heard, mono)));
+        if self.ledger.begun_at() == LAST_INSTANT {
+            let at = heard.now(mono).latest();
+            self.ledger = keyway_domain::command::ledger::Ledger::begun(at);
+            out.push(Output::Write(Record::LedgerBegun { at }));
+        }
+    }
+
+    /// Whether it was for this door and newer than what is held.
+    pub(super) fn take_desired(&mut self, desired: DesiredState) -> bool {
+        let ours = (desired.tenant, desired.device, desired.door)
+            == (self.identity.tenant, self.identity.device, self.identity.door);
+        let newer = self.desired.as_ref().is_none_or(|held| desired.version > held.version);
+        if !ours
+            || !newer
+            || self.lockdowns.replace(self.identity.tenant, desired.lockdowns.clone()) != Taken::Applied
+        {
+            return false;
+        }
+        self.desired = Some(desired);
+        true
+    }
+
+    fn take_bundle(&mut self, body: BundleBody) -> bool {
+        let ours = body.tenant == self.identity.tenant && body.door.place.door == self.identity.door;
+        let newer = self.bundle.as_ref().is_none_or(|held| body.version > held.body().version);
+        match Bundle::load(body) {
+            Ok(mut bundle) if ours && newer => {
+                let revoked = self.revocation.iter().flat_map(|held| &held.digests);
+                bundle.revoke(revoked.copied());
+                self.bundle = Some(bundle);
+                true
+            }
+            _ => false,
+        }
+    }
+
+    /// Whether it was for this tenant and newer than what is held.
+    pub(super) fn take_revocation(&mut self, revocation: Revocation) -> bool {
+        let newer = self.revocation.as_ref().is_none_or(|held| revocation.version > held.version);
+        if revocation.tenant != self.identity.tenant || !newer {
+            return false;
+        }
+        if let Some(bundle) = &mut self.bundle {
+            bundle.revoke(revocation.digests.iter().copied());
+        }
+        self.revocation = Some(revocation);
+        true
+    }
+
+    fn revoked(&mut self, jws: String, out: &mut Vec<Output>) {
+        if let Ok(revocation) = self.identity.core.read::<Revocation>(Kind::Revocation, &jws)
+            && self.take_revocation(revocation)
+        {
+            out.push(Output::Write(Record::Revocation { jws }));
+        }
+    }
+
+    pub(super) fn pushed(&mut self, push: ToDevice, mono: MonoMs, out: &mut Vec<Output>) {
+        match push {
+            ToDevice::Command { command } => self.commanded(&command, mono, out),
+            ToDevice::Revocation { revocation } => self.revoked(revocation, out),
+            ToDevice::Nudge => self.begin_sync(mono, out),
+        }
+    }
+
+    pub(super) fn lockdown(&mut self, jws: String, mono: MonoMs, out: &mut Vec<Output>) {
+        let Ok(statement) = self.identity.core.read::<LockdownStatement>(Kind::Lockdown, &jws) else {
+            return;
+        };
+        match self.lockdowns.take(self.identity.tenant, statement) {
+            Taken::Applied => out.push(Output::Write(Record::Lockdown { jws })),
+            Taken::Full => self.begin_sync(mono, out),
+            Taken::Old | Taken::Foreign => {}
+        }
+    }
+
+    fn committed(&mut self, watermark: u64, out: &mut Vec<Output>) {
+        let before = self.events.held();
+        self.events.committed(watermark);
+        if self.events.held() != before {
+            out.push(Output::Write(Record::Committed { watermark }));
+        }
+    }
+
+    pub(super) fn begin_report(&mut self, mono: MonoMs, out: &mut Vec<Output>) {
+        if let Some(held) = self.events.held() {
+            self.report_from(held.from, mono, out);
+        }
+    }
+
+    /// One batch at a time: the next goes when this one is answered.
+    fn report_from(&mut self, from: u64, mono: MonoMs, out: &mut Vec<Output>) {
+        if self.report_call.is_some() || !self.connected {
+            return;
+        }
+        let identity = &self.identity;
+        if let Some(batch) = self.events.batch(identity.tenant, identity.device, from) {
+            let report = EventReport { batch: identity.key.sign_json(Kind::EventBatch, &batch) };
+            let call = self.call("event.report", &report, out);
+            self.report_call = call.map(|id| (id, MonoMs(mono.0 + CALL_TIMEOUT_MS)));
+        }
+    }
+
+    pub(super) fn timer(&mut self, mono: MonoMs, out: &mut Vec<Output>) {
+        let over: Vec<_> = self.waiting.iter().filter(|one| one.until <= mono).cloned().collect();
+        self.waiting.retain(|one| one.until > mono);
+        for waiting in over {
+            self.fall_back(&waiting, mono, out);
+        }
+        if self.report_call.take_if(|(_, until)| *until <= mono).is_some() {
+            self.begin_report(mono, out);
+        }
+        let unanswered = self.sync_call.take_if(|(_, until)| *until <= mono).is_some();
+        if self.connected && self.sync_call.is_none() && (unanswered || self.time_due <= mono) {
+            self.begin_sync(mono, out);
+        }
+    }
+}

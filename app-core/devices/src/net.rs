@@ -1,0 +1,274 @@
+//! Doors and phones on a real socket. Owns reconnecting, the watch for a silent link, and wall-clock time handed to the
+//! pure cores; everything that is decided is decided by them.
+
+use crate::client::{ClientSession, FromServer};
+use crate::dice::Dice;
+use crate::door::{Call, Input};
+use crate::flash::Flash;
+use crate::phone::PhoneCore;
+use crate::scene::DoorShell;
+use anyhow::Context as _;
+use futures::{SinkExt as _, StreamExt as _};
+use keyway_domain::id::DoorId;
+use keyway_domain::message::CloudEvent;
+use keyway_domain::message::publication::{Lockdown, ToDevice, ToPerson};
+use keyway_domain::time::UnixMs;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use tokio::net::TcpStream;
+use tokio::sync::mpsc;
+use tokio_tungstenite::tungstenite::Message;
+use tokio_tungstenite::{MaybeTlsStream, WebSocketStream};
+
+/// A gateway that does not answer within this is as good as gone.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+/// What a server may be late with its ping before the link counts as dead.
+const PING_GRACE: Duration = Duration::from_secs(10);
+/// Used until the server has said how often it pings.
+const PING_DEFAULT_S: u32 = 25;
+/// Reconnects back off from half a second to twenty, each time with jitter.
+const BACKOFF_MS_MIN: u64 = 500;
+const BACKOFF_MS_MAX: u64 = 20_000;
+
+/// Where to, and as whom.
+#[derive(Debug, Clone)]
+pub struct Endpoint {
+    /// `ws://host:port/connection/websocket`. The token never stands in it.
+    pub url: String,
+    pub token: String,
+}
+
+/// Wall-clock time that only goes forward while the process runs.
+#[derive(Debug, Clone, Copy)]
+pub struct Forward {
+    begun: UnixMs,
+    at: Instant,
+}
+
+impl Forward {
+    pub fn begin() -> Self {
+        let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        Self { begun: UnixMs(since.as_millis() as u64), at: Instant::now() }
+    }
+
+    pub fn now(&self) -> UnixMs {
+        self.begun.plus(self.at.elapsed().as_millis() as u64)
+    }
+}
+
+struct Link {
+    socket: WebSocketStream<MaybeTlsStream<TcpStream>>,
+    session: ClientSession,
+    silent_after: Duration,
+}
+
+impl Link {
+    async fn open(endpoint: &Endpoint, name: &str) -> anyhow::Result<Self> {
+        let opening = tokio_tungstenite::connect_async(endpoint.url.as_str());
+        let (socket, _) = tokio::time::timeout(CONNECT_TIMEOUT, opening)
+            .await
+            .context("the gateway did not answer within 10 s")?
+            .with_context(|| format!("could not connect to {}", endpoint.url))?;
+        let silent_after = Duration::from_secs(PING_DEFAULT_S.into()) + PING_GRACE;
+        let mut link = Self { socket, session: ClientSession::default(), silent_after };
+        let connect = link.session.connect(&endpoint.token, name);
+        link.socket.send(Message::text(connect)).await?;
+        Ok(link)
+    }
+
+    /// The next frame's messages; `None` when the link is over. Pings are answered here.
+    async fn next(&mut self) -> anyhow::Result<Option<Vec<FromServer>>> {
+        let frame = tokio::time::timeout(self.silent_after, self.socket.next())
+            .await
+            .context("the link is silent")?;
+        let text = match frame.transpose()? {
+            Some(Message::Text(text)) => text,
+            Some(Message::Close(_)) | None => return Ok(None),
+            Some(_) => return Ok(Some(Vec::new())),
+        };
+        let all = self.session.read(&text)?;
+        for one in &all {
+            match one {
+                FromServer::Ping => self.socket.send(Message::text("{}")).await?,
+                FromServer::Connected { ping_s } if *ping_s > 0 => {
+                    self.silent_after = Duration::from_secs((*ping_s).into()) + PING_GRACE;
+                }
+                FromServer::Refused { code, message, .. } => anyhow::bail!("refused with {code}: {message}"),
+                _ => {}
+            }
+        }
+        Ok(Some(all))
+    }
+
+    async fn send(&mut self, calls: Vec<Call>) -> anyhow::Result<()> {
+        for call in calls {
+            if let Some(frame) = self.session.call(&call) {
+                self.socket.send(Message::text(frame)).await?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Something that is done to a door from outside.
+#[derive(Debug, Clone)]
+pub enum Hand {
+    Input(Input),
+    Jam(bool),
+    CrashAt(crate::scene::CrashPoint),
+    /// Everything that comes down is dropped, though the link lives.
+    HalfDead(bool),
+}
+
+/// Keeps a door at the gateway until `hands` is closed. `seen` is told after every input.
+pub async fn run_door<F: Flash>(
+    endpoint: &Endpoint,
+    door: &mut DoorShell<F>,
+    clock: Forward,
+    hands: &mut mpsc::Receiver<Hand>,
+    mut seen: impl FnMut(&DoorShell<F>),
+) -> anyhow::Result<()> {
+    let mut dice = Dice(clock.now().0 ^ u64::from(std::process::id()));
+    let mut backoff_ms = BACKOFF_MS_MIN;
+    loop {
+        match Link::open(endpoint, "door").await {
+            Ok(mut link) => {
+                backoff_ms = BACKOFF_MS_MIN;
+                let ended = serve_door(&mut link, door, clock, hands, &mut seen).await;
+                door.give(Input::Disconnected, clock.now());
+                if let Ok(true) = ended {
+                    return Ok(());
+                }
+            }
+            Err(_) => backoff_ms = (backoff_ms * 2).min(BACKOFF_MS_MAX),
+        }
+        if door.is_down() {
+            door.restart(dice.roll(), clock.now());
+        }
+        // Taps and sensors go on while there is no link.
+        let wait = Duration::from_millis(backoff_ms / 2 + dice.below(backoff_ms));
+        let until = tokio::time::Instant::now() + wait;
+        while let Ok(hand) = tokio::time::timeout_at(until, hands.recv()).await {
+            let Some(hand) = hand else { return Ok(()) };
+            take_hand(door, hand, clock, &mut false);
+            seen(door);
+        }
+    }
+}
+
+fn take_hand<F: Flash>(
+    door: &mut DoorShell<F>,
+    hand: Hand,
+    clock: Forward,
+    half_dead: &mut bool,
+) -> Vec<Call> {
+    match hand {
+        Hand::Input(input) => return door.give(input, clock.now()),
+        Hand::Jam(jammed) => door.bolt.jammed = jammed,
+        Hand::CrashAt(point) => door.crash_at = Some(point),
+        Hand::HalfDead(dead) => *half_dead = dead,
+    }
+    Vec::new()
+}
+
+/// True when the hands are gone, false when the link is.
+async fn serve_door<F: Flash>(
+    link: &mut Link,
+    door: &mut DoorShell<F>,
+    clock: Forward,
+    hands: &mut mpsc::Receiver<Hand>,
+    seen: &mut impl FnMut(&DoorShell<F>),
+) -> anyhow::Result<bool> {
+    let mut half_dead = false;
+    let mut timer_at: Option<tokio::time::Instant> = None;
+    loop {
+        if let Some(wait_ms) = door.timer_to_set(clock.now()) {
+            timer_at = Some(tokio::time::Instant::now() + Duration::from_millis(wait_ms));
+        }
+        let timer = async {
+            match timer_at {
+                Some(at) => tokio::time::sleep_until(at).await,
+                None => std::future::pending().await,
+            }
+        };
+        let calls = tokio::select! {
+            messages = link.next() => match messages? {
+                None => return Ok(false),
+                Some(_) if half_dead => Vec::new(),
+                Some(messages) => messages.into_iter().filter_map(door_input).flat_map(|input| door.give(input, clock.now())).collect(),
+            },
+            hand = hands.recv() => match hand {
+                None => return Ok(true),
+                Some(hand) => take_hand(door, hand, clock, &mut half_dead),
+            },
+            () = timer => {
+                timer_at = None;
+                door.timer_went();
+                door.give(Input::Timer, clock.now())
+            }
+        };
+        seen(door);
+        link.send(calls).await?;
+        if door.is_down() {
+            return Ok(false);
+        }
+    }
+}
+
+fn door_input(message: FromServer) -> Option<Input> {
+    match message {
+        FromServer::Connected { .. } => Some(Input::Connected),
+        FromServer::Reply { call, payload } => Some(Input::Reply { id: call, payload }),
+        FromServer::Publication { channel, data } if channel.starts_with("device:") => {
+            serde_json::from_slice::<CloudEvent<ToDevice>>(&data).ok().map(|event| Input::Push(event.data))
+        }
+        FromServer::Publication { channel, data } if channel.starts_with("lockdown:") => {
+            serde_json::from_slice::<CloudEvent<Lockdown>>(&data)
+                .ok()
+                .map(|event| Input::Lockdown(event.data.statement))
+        }
+        FromServer::Publication { .. } | FromServer::Refused { .. } | FromServer::Ping => None,
+    }
+}
+
+/// Opens one door by one phone and says what is known at the end: a final state, or nothing by the deadline.
+pub async fn unlock(
+    endpoint: &Endpoint,
+    phone: &mut PhoneCore,
+    door: DoorId,
+    within_ms: u64,
+    clock: Forward,
+    random: [u8; 10],
+) -> anyhow::Result<Option<keyway_domain::command::State>> {
+    let mut link = Link::open(endpoint, "phone").await?;
+    let begun = clock.now();
+    let (request, call) =
+        phone.unlock(door, begun, within_ms, random).context("too many unlocks are open")?;
+    let mut first = Some(call);
+    // A while longer than the deadline, since `unresolved` is said after it.
+    let end = tokio::time::Instant::now() + Duration::from_millis(within_ms + 3_000);
+    loop {
+        let messages = tokio::select! {
+            messages = link.next() => messages?,
+            () = tokio::time::sleep(Duration::from_secs(1)) => Some(Vec::new()),
+            () = tokio::time::sleep_until(end) => return Ok(None),
+        };
+        let Some(messages) = messages else { anyhow::bail!("the gateway closed the link") };
+        for message in messages {
+            match message {
+                FromServer::Connected { .. } => link.send(first.take().into_iter().collect()).await?,
+                FromServer::Reply { call, payload } => phone.replied(call, payload.as_deref()),
+                FromServer::Publication { channel, data } if channel.starts_with('#') => {
+                    if let Ok(event) = serde_json::from_slice::<CloudEvent<ToPerson>>(&data) {
+                        phone.pushed(&event.data);
+                    }
+                }
+                FromServer::Publication { .. } | FromServer::Refused { .. } | FromServer::Ping => {}
+            }
+        }
+        if let Some((_, _, state)) = phone.known.iter().find(|(known, _, _)| *known == request) {
+            return Ok(Some(*state));
+        }
+        let due = phone.repeat(clock.now());
+        link.send(due).await?;
+    }
+}

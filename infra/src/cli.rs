@@ -48,6 +48,10 @@ pub struct Global {
 pub enum Format {
     Text,
     Json,
+    /// Of `graph` only
+    Mermaid,
+    /// Of `graph` only
+    Dot,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -79,7 +83,10 @@ pub enum Command {
     /// Let an object go: it stays, but is no longer the environment's
     Forget(Forget),
     /// Draw what depends on what
-    Graph(Graph),
+    #[command(
+        after_help = "Examples:\n  infra graph -e staging                    Mermaid\n  infra graph -e staging --format dot | dot -Tsvg > staging.svg\n  infra graph -e staging --format json      every wanted resource with its fields"
+    )]
+    Graph,
     /// Print the JSON Schema of environment files
     Schema,
     /// Print a least-privilege IAM policy for whoever runs infra on the environment
@@ -188,19 +195,6 @@ pub struct Adopt {
 pub struct Forget {
     /// An address or the id of an object
     pub address_or_id: String,
-}
-
-#[derive(Debug, Args)]
-pub struct Graph {
-    /// The language of the drawing
-    #[arg(long = "as", value_enum, default_value_t = Drawing::Mermaid)]
-    pub drawing: Drawing,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum Drawing {
-    Mermaid,
-    Dot,
 }
 
 #[derive(Debug, Args)]

@@ -4,17 +4,14 @@ use infra_model::render;
 use serde_json::json;
 
 use super::{Exit, Session};
-use crate::cli::{Drawing, Graph};
+use crate::cli::Format;
 
-pub(super) fn run(session: &Session<'_>, arguments: &Graph) -> anyhow::Result<Exit> {
+pub(super) fn run(session: &Session<'_>) -> anyhow::Result<Exit> {
     let graph = session.graph()?;
-    if session.output.is_json() {
-        session.output.json(&json!(graph));
-        return Ok(Exit::Done);
+    match session.output.format {
+        Format::Json => session.output.json(&json!(graph)),
+        Format::Dot => session.output.text(&render::dot(&graph)),
+        Format::Text | Format::Mermaid => session.output.text(&render::mermaid(&graph)),
     }
-    session.output.text(&match arguments.drawing {
-        Drawing::Mermaid => render::mermaid(&graph),
-        Drawing::Dot => render::dot(&graph),
-    });
     Ok(Exit::Done)
 }

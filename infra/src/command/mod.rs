@@ -25,7 +25,7 @@ use infra_model::graph::Graph;
 use infra_model::{blueprint, environment};
 
 use crate::aws::{Aws, Connection};
-use crate::cli::{Cli, Command};
+use crate::cli::{Cli, Command, Format};
 use crate::files::Folders;
 use crate::output::Output;
 
@@ -55,6 +55,11 @@ impl Exit {
 pub async fn run(cli: &Cli) -> anyhow::Result<Exit> {
     let output = Output::new(&cli.global);
     let session = Session { cli, output: &output };
+    if matches!(cli.global.format, Format::Mermaid | Format::Dot) && !matches!(cli.command, Command::Graph) {
+        anyhow::bail!(
+            "only `infra graph` draws; the other verbs answer with `--format text` or `--format json`"
+        );
+    }
     match &cli.command {
         Command::Init(arguments) => init::run(&session, arguments),
         Command::Validate => validate::run(&session),
@@ -65,7 +70,7 @@ pub async fn run(cli: &Cli) -> anyhow::Result<Exit> {
         Command::Snapshot(arguments) => Box::pin(snapshot::run(&session, arguments)).await,
         Command::Adopt(arguments) => Box::pin(adopt::run(&session, arguments)).await,
         Command::Forget(arguments) => Box::pin(forget::run(&session, arguments)).await,
-        Command::Graph(arguments) => graph::run(&session, arguments),
+        Command::Graph => graph::run(&session),
         Command::Schema => schema::run(&session),
         Command::Policy => policy::run(&session),
         Command::Completions(arguments) => completions::run(&session, arguments),

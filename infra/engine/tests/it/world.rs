@@ -188,6 +188,7 @@ fn edge(graph: &mut Graph) {
             json!({"Name": "block", "Priority": 1, "Statement": {"IPSetReferenceStatement": {"ARN": "${fire/blocked}"}}}),
         ],
         log_group: None,
+        redacted_headers: None,
         protects: vec![to("edge/balancer")],
     };
     let blocked = IpSet {

@@ -47,11 +47,13 @@ pub(super) fn draw(draft: &mut Draft<'_>) {
         },
         rules: rules.iter().map(rule).collect(),
         log_group: log_group.as_ref().map(|group| Ref::attribute(group, "arn")),
+        redacted_headers: log_group.as_ref().map(|_| SECRET_HEADERS.map(str::to_owned).into()),
         protects: draft.environment.load_balancer.iter().map(|_| Ref::to(&edge::load_balancer())).collect(),
     };
     let elsewhere = [
         ("default_action", "waf.default_action"),
         ("log_group", "waf.logging"),
+        ("redacted_headers", "waf.logging"),
         ("rules", "waf.rule_sets"),
         ("description", "waf.rule_sets"),
     ];
@@ -68,6 +70,9 @@ pub(super) fn draw(draft: &mut Draft<'_>) {
     }
     draft.graph.add(Address::new("firewall/web_acl"), wanted);
 }
+
+/// Headers in which clients of the load balancer send secrets; the log shows that they were there, not what they held.
+const SECRET_HEADERS: [&str; 3] = ["authorization", "cookie", "x-api-key"];
 
 /// One rule as the WAFv2 API writes it.
 fn rule(rule: &WantedRule) -> Value {

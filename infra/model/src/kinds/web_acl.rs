@@ -2,6 +2,8 @@
 //! ARN. Rules are AWS's own JSON shape (`Name`, `Priority`, `Statement`, ...), so that every statement AWS
 //! knows can be written.
 
+use std::collections::BTreeSet;
+
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -18,6 +20,8 @@ pub struct WebAcl {
     pub rules: Vec<Value>,
     /// The log group's `arn` attribute; its name must begin with `aws-waf-logs-`.
     pub log_group: Option<Ref<LogGroup>>,
+    /// Request headers that the log holds as `REDACTED`, in lower case: those that carry secrets.
+    pub redacted_headers: Option<BTreeSet<String>>,
     /// ARNs of the load balancers it stands before.
     #[serde(default)]
     pub protects: Vec<Ref<Any>>,
@@ -35,6 +39,7 @@ impl Kind for WebAcl {
             Field::live("default_action", "acl"),
             Field::live("rules", "acl"),
             Field::after("log_group", "logging", None),
+            Field::after("redacted_headers", "logging", None).set(),
             Field::after("protects", "protects", Some("[]")).set(),
         ],
     )

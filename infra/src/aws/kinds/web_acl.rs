@@ -3,8 +3,11 @@
 
 mod document;
 
+use std::collections::BTreeSet;
+
 use aws_sdk_wafv2::types::{
-    AllowAction, DefaultAction, LoggingConfiguration, ResourceType, Scope, VisibilityConfig, WebAclSummary,
+    AllowAction, DefaultAction, FieldToMatch, LoggingConfiguration, ResourceType, Scope, SingleHeader,
+    VisibilityConfig, WebAclSummary,
 };
 use infra_model::address::Ref;
 use infra_model::kinds;
@@ -216,8 +219,14 @@ async fn update(aws: &Aws, arn: &str, wanted: &kinds::WebAcl) -> Result<(), Call
 
 async fn put_logging(aws: &Aws, arn: &str, wanted: &kinds::WebAcl) -> Result<(), CallError> {
     let Some(log_group) = &wanted.log_group else { return Ok(()) };
+    let header = |name: &String| {
+        let header = SingleHeader::builder().name(name).build().ok()?;
+        Some(FieldToMatch::builder().single_header(header).build())
+    };
+    let redacted: Vec<_> = wanted.redacted_headers.iter().flatten().filter_map(header).collect();
     let config = LoggingConfiguration::builder()
         .resource_arn(arn)
+        .set_redacted_fields(Some(redacted).filter(|fields| !fields.is_empty()))
         .log_destination_configs(plain_log_group(log_group.as_str()))
         .build()
         .map_err(|error| {
@@ -256,6 +265,11 @@ async fn disassociate(aws: &Aws, balancer: &str) -> Result<(), CallError> {
     )
 }
 
+fn redacted(logging: &LoggingConfiguration) -> BTreeSet<String> {
+    let headers = logging.redacted_fields().iter().filter_map(|field| field.single_header());
+    headers.map(|header| header.name().to_lowercase()).collect()
+}
+
 /// CloudWatch writes log group ARNs with `:*` at the end, WAF without.
 fn plain_log_group(arn: &str) -> &str {
     arn.strip_suffix(":*").unwrap_or(arn)
@@ -276,6 +290,7 @@ fn observe(
         default_action: if acl["DefaultAction"]["Block"].is_object() { "block" } else { "allow" }.to_owned(),
         rules: document::seen_rules(&acl["Rules"]),
         log_group: destination.map(|arn| Ref::physical(plain_log_group(arn))),
+        redacted_headers: logging.map(redacted),
         protects: protects.into_iter().map(Ref::physical).collect(),
     };
     Observed::new(arn, &fields)

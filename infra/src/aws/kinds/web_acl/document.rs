@@ -187,6 +187,7 @@ mod tests {
                 "SomethingNewer": { "Than": "any SDK" },
             })],
             log_group: None,
+            redacted_headers: None,
             protects: Vec::new(),
         }
     }

@@ -72,6 +72,8 @@ pub fn likeness(thing: &Thing) -> String {
     let called = match (thing.address(), name) {
         (Some(address), _) => address.to_owned(),
         (None, Some(name)) => name,
+        // RDS names the secret of a master password by a random number.
+        (None, None) if thing.id.starts_with("rds!") => "rds!".to_owned(),
         (None, None) if named_by_itself => thing.id.clone(),
         (None, None) => String::new(),
     };

@@ -59,7 +59,9 @@ impl Faults {
                 if call.protocol == Protocol::Ec2Query { "RequestExpired" } else { "ExpiredTokenException" };
             return Verdict::Refuse { status: 400, code: code.to_owned() };
         }
-        if self.throttle_percent > 0 && mixed(self.seed ^ numbers.call) % 100 < self.throttle_percent {
+        if self.throttle_percent > 0
+            && mixed(mixed(self.seed).wrapping_add(numbers.call)) % 100 < self.throttle_percent
+        {
             return Verdict::Throttle;
         }
         if !call.changing {

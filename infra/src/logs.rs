@@ -6,7 +6,7 @@ pub fn start(verbose: u8) {
     let filter = match verbose {
         0 => "error",
         1 => "infra=debug,infra_engine=debug",
-        _ => "infra=trace,infra_engine=trace,aws_config=debug",
+        _ => "info,infra=trace,infra_engine=trace",
     };
     let started = tracing_subscriber::fmt()
         .with_env_filter(EnvFilter::new(filter))

@@ -1,4 +1,5 @@
 //! What every bus promises, as asynchronous functions over a [`World`]: nodes and backends of one bus.
+//! One file because each promise is checked by the same few verbs, on every implementation, in one order.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};

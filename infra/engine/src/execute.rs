@@ -118,7 +118,9 @@ impl<'a> Execution<'a> {
         for object in snapshot.resources.iter().filter(|object| object.state != State::Deleting) {
             // Of two at one address, the one that no step deletes is the current one.
             let leaves = |step: &infra_model::plan::Step| {
-                step.action == infra_model::plan::Action::Delete && step.id.as_ref() == Some(&object.id)
+                step.action == infra_model::plan::Action::Delete
+                    && step.id.as_ref() == Some(&object.id)
+                    && step.kind == object.kind
             };
             if let Some(address) = &object.address
                 && !plan.steps.iter().any(leaves)
@@ -130,7 +132,13 @@ impl<'a> Execution<'a> {
             use infra_model::plan::Action::{Create, Delete, Replace, Update};
             match step.action {
                 Delete | Replace => {
-                    let is_old = |object: &&Observed| Some(&object.id) == step.id.as_ref();
+                    // Ids that are names may be equal across kinds: the address belongs to the match.
+                    let is_old = |object: &&Observed| {
+                        let at = object.address.as_ref();
+                        let aside = at.is_some_and(|at| step.address.as_str().starts_with(&format!("{at}@")));
+                        let here = at == Some(step.moved_from.as_ref().unwrap_or(&step.address));
+                        Some(&object.id) == step.id.as_ref() && (here || aside)
+                    };
                     if let Some(object) = snapshot.resources.iter().find(is_old) {
                         old.insert(step.address.clone(), object.clone());
                     }

@@ -91,7 +91,8 @@ pub async fn carry_out(
     if let Some(lease) = around.lease {
         let creating: Creating =
             nodes.iter().filter(|node| node.work == Work::Create).map(|node| creation(plan, node)).collect();
-        if !creating.is_empty() {
+        // What the run before had made may be gone after this one, and is then not to be waited for.
+        if !creating.is_empty() || !nodes.is_empty() && !lease.unfinished.is_empty() {
             lease.note(account, creating, (around.now_s)()).await?;
         }
     }

@@ -36,9 +36,5 @@ port = 9000
 }
 
 pub fn destroy_arguments(environment: &str) -> Vec<String> {
-    let mut arguments = ["destroy", "--environment", environment, "--yes"].map(str::to_owned).to_vec();
-    for store in STORES {
-        arguments.extend(["--allow-delete".to_owned(), store.to_owned()]);
-    }
-    arguments
+    ["destroy", "--environment", environment, "--yes", "--allow-delete-all"].map(str::to_owned).to_vec()
 }

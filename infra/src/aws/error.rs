@@ -74,7 +74,9 @@ fn chain(error: &(dyn std::error::Error + 'static)) -> String {
     let mut at = Some(error);
     while let Some(error) = at {
         let text = error.to_string();
-        if !parts.iter().any(|part| part.contains(&text)) {
+        // What the SDK calls its layers tells a person nothing.
+        let layer = ["dispatch failure", "io error", "other"].contains(&text.as_str());
+        if !layer && !parts.iter().any(|part| part.contains(&text)) {
             parts.push(text);
         }
         at = error.source();

@@ -150,7 +150,15 @@ impl Session<'_> {
             profile: self.cli.global.profile.clone(),
         })
         .await?;
-        let caller = run::check_account(&aws, &graph.scope).await?;
+        let endpoint =
+            self.cli.global.endpoint_url.clone().or_else(|| std::env::var("AWS_ENDPOINT_URL").ok());
+        let caller = run::check_account(&aws, &graph.scope).await;
+        let caller = match (caller, endpoint) {
+            (Err(run::RunError::Call(error)), Some(url)) if error.class == Class::Unreachable => {
+                return Err(anyhow::Error::new(error).context(format!("nobody answers at {url}")));
+            }
+            (caller, _) => caller?,
+        };
         Ok((aws, caller))
     }
 }

@@ -99,6 +99,8 @@ pub struct Options {
     /// Only this address and what it depends on.
     pub only: Option<Address>,
     pub allow_delete: BTreeSet<Address>,
+    /// Everything may be deleted, stores and protected objects too.
+    pub allow_all: bool,
 }
 
 impl Plan {
@@ -159,7 +161,8 @@ pub fn plan(graph: &Graph, snapshot: &Snapshot, options: &Options) -> Plan {
         let closure = graph.closure(only);
         steps.retain(|step| closure.contains(&step.address) || &step.address == only);
     }
-    for step in steps.iter().filter(|step| step.guarded && !options.allow_delete.contains(&step.address)) {
+    let allowed = |step: &&Step| options.allow_all || options.allow_delete.contains(&step.address);
+    for step in steps.iter().filter(|step| step.guarded && !allowed(step)) {
         let (address, kind, store) = (step.address.clone(), step.kind, step.kind.spec().store);
         problems.push(Problem::Guarded { address, kind, id: step.id.clone().unwrap_or_default(), store });
     }

@@ -27,7 +27,7 @@ pub(super) async fn run(session: &Session<'_>, arguments: &Apply) -> anyhow::Res
     let work = Work {
         target: &graph,
         environment: &graph,
-        options: Options { only, allow_delete },
+        options: Options { only, allow_delete, allow_all: false },
         reviewed,
         question,
         lease: &arguments.lease,

@@ -2,7 +2,6 @@
 
 use std::collections::BTreeSet;
 
-use infra_engine::run;
 use infra_model::graph::Graph;
 use infra_model::plan::Options;
 
@@ -13,16 +12,11 @@ use crate::cli::Destroy;
 pub(super) async fn run(session: &Session<'_>, arguments: &Destroy) -> anyhow::Result<Exit> {
     let environment = session.graph()?;
     let nothing = Graph::new(environment.scope.clone());
-    let mut allow_delete: BTreeSet<_> = arguments.allow_delete.iter().cloned().collect();
-    if arguments.allow_delete_all {
-        let (aws, _) = session.account(&environment).await?;
-        let snapshot = run::observe(&aws, &environment.scope, &Default::default(), session.lag()).await?;
-        allow_delete.extend(snapshot.resources.into_iter().filter_map(|object| object.address));
-    }
+    let allow_delete: BTreeSet<_> = arguments.allow_delete.iter().cloned().collect();
     let work = Work {
         target: &nothing,
         environment: &environment,
-        options: Options { only: None, allow_delete },
+        options: Options { only: None, allow_delete, allow_all: arguments.allow_delete_all },
         reviewed: None,
         question: Question { yes: arguments.yes, typed: Some(environment.scope.environment.clone()) },
         lease: &arguments.lease,

@@ -44,15 +44,13 @@ pub(super) async fn run(session: &Session<'_>, arguments: &Plan) -> anyhow::Resu
         session.output.text(&text.unwrap_or_default());
         return Ok(Exit::Done);
     }
-    let options = Options {
-        only: arguments.only.clone(),
-        allow_delete: arguments.allow_delete.iter().cloned().collect(),
-    };
+    let allow_delete = arguments.allow_delete.iter().cloned().collect();
+    let options = Options { only: arguments.only.clone(), allow_delete, allow_all: false };
     let plan = model::plan(&graph, &snapshot, &options);
     show(session, &plan, &graph, &snapshot)?;
     let exit = exit(&plan);
     if let Some(file) = &arguments.out {
-        let Options { only, allow_delete } = options;
+        let Options { only, allow_delete, .. } = options;
         let stored = serde_json::to_string_pretty(&Stored { plan, graph, only, allow_delete })?;
         std::fs::write(file, stored).with_context(|| format!("cannot write {}", file.display()))?;
     }

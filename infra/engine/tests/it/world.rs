@@ -397,7 +397,7 @@ async fn apply_once(account: &Memory, graph: &Graph) -> Ended {
         Err(error) => return Ended::Failed(error.to_string()),
     };
     let stores = [at("data/redis"), at("data/redis/secret")];
-    let options = Options { only: None, allow_delete: stores.into() };
+    let options = Options { only: None, allow_delete: stores.into(), allow_all: false };
     let plan = plan(graph, &snapshot, &options);
     if !plan.problems.is_empty() {
         return Ended::Refused(plan);

@@ -17,6 +17,7 @@ const TOKEN_LIFE_S_MAX: u64 = 86_400;
 #[serde(deny_unknown_fields)]
 pub struct Config {
     pub listen: SocketAddr,
+    pub private_listen: SocketAddr,
     pub public_host: String,
     pub store: StoreConfig,
     pub bus: BusConfig,

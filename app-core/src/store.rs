@@ -2,27 +2,37 @@
 //! growth; it refuses to decide anything: a decision comes as a plain `Change` and is written whole or not at all.
 //!
 //! Every call has a scope and a deadline. Writes go through one queue into one writer, which puts what is waiting into
-//! one transaction; an answer means that it is on the disk.
+//! one transaction; an answer means that it is on the disk. docs/store.md tells the whole.
 
+mod bounds;
 pub mod change;
 pub mod error;
+mod group;
 pub mod kind;
+mod migrate;
+mod plan;
+mod readers;
+mod reads;
 pub mod row;
 pub mod scope;
+mod shape;
+mod sql;
+mod table;
+mod writer;
 
 pub use change::{Change, Committed};
 pub use error::StoreError;
 pub use scope::{System, TenantScope};
 
-use keyway_domain::event::Epoch;
-use keyway_domain::id::{CommandId, DeviceId, RequestId, TenantId};
 use keyway_domain::time::UnixMs;
-use kind::{LookupSpace, OnceSpace, RecordKind};
-use row::{
-    AuditHead, AuditRow, CommandRow, EventFilter, EventRow, FactRows, IntakeRow, OnceRow, OutboxKey,
-    OutboxRow, Page, Record,
-};
-use tokio::sync::watch;
+use readers::Readers;
+use row::OutboxKey;
+use sql::Target;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::time::Instant;
+use writer::{Job, Sent, Stage, Writer};
 
 /// Rows in one page at most, whatever is asked for.
 pub const PAGE_MAX: usize = 1_000;
@@ -55,220 +65,112 @@ impl StoreOptions {
             migrate: true,
         }
     }
+
+    fn target(&self) -> Result<Target, StoreError> {
+        Target::parse(&self.url, self.password.as_deref(), self.deadline_ms)
+    }
 }
 
-/// A handle; clones share the connections.
+/// A handle; clones share the connections. The writer ends when the last one is dropped.
 #[derive(Clone)]
-pub struct Store {}
+pub struct Store {
+    readers: Arc<Readers>,
+    jobs: mpsc::Sender<Job>,
+    sent: Arc<Sent>,
+    signal: watch::Receiver<u64>,
+    deadline_ms: u64,
+}
 
-fn unbuilt<T>() -> Result<T, StoreError> {
-    Err(StoreError::Unavailable { why: "not built yet".into(), maybe: false })
+/// Applies the migrations that are missing; answers their numbers. What `app-core migrate` does.
+pub async fn migrate(options: &StoreOptions) -> Result<Vec<u32>, StoreError> {
+    migrate::migrate(&options.target()?).await
 }
 
 impl Store {
+    /// Opens the database and checks its schema, so that a wrong address or password is told at start.
     pub async fn open(options: StoreOptions) -> Result<Self, StoreError> {
-        let _ = options;
-        unbuilt()
+        let target = options.target()?;
+        if options.migrate {
+            migrate::migrate(&target).await?;
+        } else {
+            migrate::demand_current(&target, options.deadline_ms).await?;
+        }
+        let (jobs, waiting) = mpsc::channel(options.queue_max.max(1));
+        let (raise, signal) = watch::channel(0);
+        let sent = Arc::new(Sent::default());
+        let readers = Arc::new(Readers::new(target.clone(), options.readers_max, options.deadline_ms));
+        let writer = Writer::new(target, waiting, Arc::clone(&sent), raise, options.deadline_ms);
+        tokio::spawn(writer.run());
+        Ok(Self { readers, jobs, sent, signal, deadline_ms: options.deadline_ms })
     }
 
     /// Writes what is queued and closes the connections. Calls afterwards are `Unavailable`.
-    pub async fn close(&self) {}
+    pub async fn close(&self) {
+        let (answer, closed) = oneshot::channel();
+        if self.jobs.send(Job::Close { answer }).await.is_ok() {
+            // An error means that the writer has ended already.
+            let _ = closed.await;
+        }
+        self.readers.close().await;
+    }
 
-    /// Answers when the database does, for readiness: one read, and that the writer is not stuck.
+    /// Answers when the database does and the queue has room, for readiness.
     pub async fn ready(&self) -> Result<(), StoreError> {
-        unbuilt()
+        self.readers.fetch("SELECT 1", Vec::new()).await?;
+        match self.jobs.capacity() {
+            _ if self.jobs.is_closed() => Err(readers::closed()),
+            0 => Err(StoreError::Busy { waiting: self.jobs.max_capacity() }),
+            _ => Ok(()),
+        }
+    }
+
+    /// Changes that wait for the writer, for metrics.
+    pub fn waiting(&self) -> usize {
+        self.jobs.max_capacity() - self.jobs.capacity()
     }
 
     /// Writes a decision, all of it or nothing, and answers when it is durable. Dropping the future does not take the
     /// change back.
     pub async fn commit(&self, scope: TenantScope, change: Change) -> Result<Committed, StoreError> {
-        let _ = (scope, change);
-        unbuilt()
-    }
-
-    pub async fn facts_version(&self, scope: TenantScope) -> Result<u64, StoreError> {
-        let _ = scope;
-        unbuilt()
-    }
-
-    /// Everything that `decide` stands on, at one moment, with its version.
-    pub async fn facts(&self, scope: TenantScope) -> Result<FactRows, StoreError> {
-        let _ = scope;
-        unbuilt()
-    }
-
-    pub async fn record(
-        &self,
-        scope: TenantScope,
-        kind: RecordKind,
-        id: &str,
-    ) -> Result<Option<Record>, StoreError> {
-        let _ = (scope, kind, id);
-        unbuilt()
-    }
-
-    /// Records of a kind in the order of their ids, which is the order of their making. `after` is `next` of the page
-    /// before.
-    pub async fn records(
-        &self,
-        scope: TenantScope,
-        kind: RecordKind,
-        parent: Option<&str>,
-        after: Option<&str>,
-        limit: usize,
-    ) -> Result<Page<Record>, StoreError> {
-        let _ = (scope, kind, parent, after, limit);
-        unbuilt()
-    }
-
-    /// Whose name this is, before the tenant is known: a device's or phone's key, an API key's digest, a code's digest.
-    pub async fn lookup(
-        &self,
-        system: System,
-        space: LookupSpace,
-        name: &str,
-    ) -> Result<Option<Record>, StoreError> {
-        let _ = (system, space, name);
-        unbuilt()
-    }
-
-    /// Records of a kind over all tenants, for boot: signing keys, tenants, live lockdowns.
-    pub async fn records_of_all(
-        &self,
-        system: System,
-        kind: RecordKind,
-        after: Option<&str>,
-        limit: usize,
-    ) -> Result<Page<Record>, StoreError> {
-        let _ = (system, kind, after, limit);
-        unbuilt()
-    }
-
-    pub async fn once(
-        &self,
-        scope: TenantScope,
-        space: OnceSpace,
-        key: &str,
-    ) -> Result<Option<OnceRow>, StoreError> {
-        let _ = (scope, space, key);
-        unbuilt()
-    }
-
-    pub async fn command(&self, scope: TenantScope, id: CommandId) -> Result<Option<CommandRow>, StoreError> {
-        let _ = (scope, id);
-        unbuilt()
-    }
-
-    pub async fn command_of_request(
-        &self,
-        scope: TenantScope,
-        request: RequestId,
-    ) -> Result<Option<CommandRow>, StoreError> {
-        let _ = (scope, request);
-        unbuilt()
-    }
-
-    /// Newest first.
-    pub async fn commands(
-        &self,
-        scope: TenantScope,
-        after: Option<&str>,
-        limit: usize,
-    ) -> Result<Page<CommandRow>, StoreError> {
-        let _ = (scope, after, limit);
-        unbuilt()
-    }
-
-    /// Commands of a device that a ledger may still settle.
-    pub async fn open_commands(
-        &self,
-        scope: TenantScope,
-        device: DeviceId,
-    ) -> Result<Vec<CommandRow>, StoreError> {
-        let _ = (scope, device);
-        unbuilt()
-    }
-
-    /// Commands of all tenants whose `due_at` has come, the longest due first.
-    pub async fn commands_due(
-        &self,
-        system: System,
-        now: UnixMs,
-        limit: usize,
-    ) -> Result<Vec<CommandRow>, StoreError> {
-        let _ = (system, now, limit);
-        unbuilt()
-    }
-
-    pub async fn intake(
-        &self,
-        scope: TenantScope,
-        device: DeviceId,
-        epoch: Epoch,
-    ) -> Result<Option<IntakeRow>, StoreError> {
-        let _ = (scope, device, epoch);
-        unbuilt()
-    }
-
-    /// In the order of commits.
-    pub async fn events(
-        &self,
-        scope: TenantScope,
-        filter: &EventFilter,
-        limit: usize,
-    ) -> Result<Vec<EventRow>, StoreError> {
-        let _ = (scope, filter, limit);
-        unbuilt()
-    }
-
-    pub async fn audit_head(&self, scope: TenantScope) -> Result<AuditHead, StoreError> {
-        let _ = scope;
-        unbuilt()
-    }
-
-    /// Entries after this number, in order.
-    pub async fn audit(
-        &self,
-        scope: TenantScope,
-        after: u64,
-        limit: usize,
-    ) -> Result<Vec<AuditRow>, StoreError> {
-        let _ = (scope, after, limit);
-        unbuilt()
-    }
-
-    /// Signed notes, oldest first.
-    pub async fn checkpoints(&self, scope: TenantScope) -> Result<Vec<String>, StoreError> {
-        let _ = scope;
-        unbuilt()
-    }
-
-    /// Publications to send, in order: per tenant, and so per channel, the order of commits. Rows that
-    /// `outbox_done` was told of do not come again, save after a crash; the bus knows them by `idempotency`.
-    pub async fn outbox(&self, system: System, limit: usize) -> Result<Vec<OutboxRow>, StoreError> {
-        let _ = (system, limit);
-        unbuilt()
+        bounds::check(scope, &change)?;
+        let deadline = Instant::now() + Duration::from_millis(self.deadline_ms);
+        let stage = Arc::new(Stage::default());
+        let (answer, answered) = oneshot::channel();
+        let job = Job::Commit { scope, change: Box::new(change), stage: Arc::clone(&stage), answer };
+        self.jobs.try_send(job).map_err(|refused| match refused {
+            mpsc::error::TrySendError::Full(_) => StoreError::Busy { waiting: self.waiting() },
+            mpsc::error::TrySendError::Closed(_) => readers::closed(),
+        })?;
+        match tokio::time::timeout_at(deadline, answered).await {
+            Ok(Ok(outcome)) => outcome,
+            Ok(Err(_)) if stage.abandon() => Err(readers::closed()),
+            Ok(Err(_)) => Err(StoreError::Unavailable { why: "the writer has ended".into(), maybe: true }),
+            Err(_) if stage.abandon() => Err(StoreError::Busy { waiting: self.waiting() }),
+            Err(_) => Err(StoreError::Slow { deadline_ms: self.deadline_ms }),
+        }
     }
 
     /// These have been sent, or have expired. Remembered at once, written with the next group or shortly after.
-    pub async fn outbox_done(&self, system: System, keys: &[OutboxKey]) -> Result<(), StoreError> {
-        let _ = (system, keys);
-        unbuilt()
+    pub async fn outbox_done(&self, _system: System, keys: &[OutboxKey]) -> Result<(), StoreError> {
+        if !self.sent.note(keys) {
+            return Err(StoreError::Busy { waiting: writer::SENT_MAX });
+        }
+        // When the queue is full the writer is awake anyway.
+        let _ = self.jobs.try_send(Job::Sent);
+        Ok(())
     }
 
     /// Changes whenever a commit of this process has put something into the outbox: what the relay waits for.
     pub fn outbox_signal(&self) -> watch::Receiver<u64> {
-        watch::channel(0).1
+        self.signal.clone()
     }
 
     /// Forgets once-only keys that have expired; answers how many. At most some thousand at a time.
-    pub async fn sweep(&self, system: System, now: UnixMs) -> Result<usize, StoreError> {
-        let _ = (system, now);
-        unbuilt()
-    }
-
-    pub async fn tenants(&self, system: System) -> Result<Vec<TenantId>, StoreError> {
-        let _ = system;
-        unbuilt()
+    pub async fn sweep(&self, _system: System, now: UnixMs) -> Result<usize, StoreError> {
+        let (answer, answered) = oneshot::channel();
+        self.jobs
+            .try_send(Job::Sweep { now, answer })
+            .map_err(|_| StoreError::Busy { waiting: self.waiting() })?;
+        answered.await.map_err(|_| readers::closed())?
     }
 }

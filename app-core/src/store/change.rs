@@ -213,3 +213,13 @@ pub struct Committed {
     /// Events that were known already.
     pub events_known: usize,
 }
+
+impl RecordChange {
+    /// Kind and id of the record it speaks of.
+    pub fn names(&self) -> (RecordKind, &str) {
+        match self {
+            Self::Put(draft) => (draft.kind, &draft.id),
+            Self::Delete { kind, id, .. } => (*kind, id),
+        }
+    }
+}

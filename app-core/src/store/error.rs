@@ -59,3 +59,90 @@ impl StoreError {
         matches!(self, Self::Slow { .. } | Self::Unavailable { maybe: true, .. })
     }
 }
+
+/// What a driver reported, by what it means for the connection and the transaction.
+#[derive(Debug, Clone)]
+pub enum Fault {
+    /// The connection is of no use any more.
+    Gone(String),
+    Full,
+    Locked,
+    Slow,
+    /// The database chose this transaction to give way: try again.
+    GaveWay,
+    /// The statement was refused for what it says.
+    Rejected(String),
+    Corrupt(String),
+}
+
+impl Fault {
+    pub fn told(self, deadline_ms: u64, maybe: bool) -> StoreError {
+        match self {
+            Self::Gone(why) => StoreError::Unavailable { why, maybe },
+            Self::GaveWay => StoreError::Unavailable { why: "gave way to another process".into(), maybe },
+            Self::Full => StoreError::Full,
+            Self::Locked => StoreError::Locked,
+            Self::Slow => StoreError::Slow { deadline_ms },
+            Self::Rejected(code) => {
+                StoreError::Refused { what: format!("the database refused it (code {code})") }
+            }
+            Self::Corrupt(what) => StoreError::Corrupt { what },
+        }
+    }
+
+    /// The transaction is over and the connection may be used again after a rollback.
+    pub fn leaves_connection(&self) -> bool {
+        !matches!(self, Self::Gone(_) | Self::Slow | Self::Corrupt(_))
+    }
+
+    fn of_sqlite(code: i64) -> Self {
+        // The low byte is the primary code; sqlite.org/rescode.html.
+        match code & 0xff {
+            5 | 6 => Self::Locked,
+            9 => Self::Slow,
+            13 => Self::Full,
+            8 | 10 | 14 => Self::Gone(format!("the file cannot be used, SQLite code {code}")),
+            11 | 26 => Self::Corrupt(format!("SQLite code {code}")),
+            _ => Self::Rejected(code.to_string()),
+        }
+    }
+
+    fn of_postgres(code: &str) -> Self {
+        // postgresql.org/docs/current/errcodes-appendix.html
+        match code {
+            "53100" => Self::Full,
+            "55P03" => Self::Locked,
+            "57014" => Self::Slow,
+            "40001" | "40P01" => Self::GaveWay,
+            "XX001" | "XX002" => Self::Corrupt(format!("SQLSTATE {code}")),
+            "3D000" => Self::Gone("there is no database of this name".into()),
+            _ if code.starts_with("28") => Self::Gone("the login was refused".into()),
+            _ if ["08", "53", "57", "58", "25"].iter().any(|class| code.starts_with(class)) => {
+                Self::Gone(format!("SQLSTATE {code}"))
+            }
+            _ => Self::Rejected(code.to_owned()),
+        }
+    }
+}
+
+impl From<sqlx::Error> for Fault {
+    fn from(error: sqlx::Error) -> Self {
+        match error {
+            sqlx::Error::Database(error) => {
+                let code = error.code().unwrap_or_default();
+                // SQLSTATEs have five characters, SQLite's codes are numbers of up to four.
+                match code.parse::<i64>() {
+                    Ok(number) if code.len() < 5 => Self::of_sqlite(number),
+                    _ => Self::of_postgres(&code),
+                }
+            }
+            sqlx::Error::Io(error) => Self::Gone(error.kind().to_string()),
+            sqlx::Error::Tls(_) => Self::Gone("no agreement on TLS".into()),
+            sqlx::Error::WorkerCrashed => Self::Gone("the connection's thread has ended".into()),
+            sqlx::Error::Protocol(_) => Self::Gone("the connection is out of step".into()),
+            sqlx::Error::Configuration(_) => Self::Gone("the address is not usable".into()),
+            // An argument that the driver cannot send, or a column of another type: our own mistake.
+            _ => Self::Rejected("driver".into()),
+        }
+    }
+}

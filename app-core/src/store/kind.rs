@@ -85,6 +85,22 @@ impl RecordKind {
                 | K::Phone
         )
     }
+
+    /// May be found by names over all tenants.
+    pub fn has_names(self) -> bool {
+        use RecordKind as K;
+        matches!(
+            self,
+            K::Tenant
+                | K::GuestLink
+                | K::Device
+                | K::Phone
+                | K::SigningKey
+                | K::ApiKey
+                | K::Enrolment
+                | K::Issuer
+        )
+    }
 }
 
 words! {

@@ -3,6 +3,7 @@
 
 pub mod access;
 pub mod command;
+pub mod lockdown;
 pub mod report;
 pub mod revoke;
 pub mod sync;

@@ -52,6 +52,8 @@ pub struct StoreOptions {
     pub readers_max: usize,
     /// Run missing migrations when opening. Otherwise an older schema is `NotMigrated`.
     pub migrate: bool,
+    /// SQLite only: the file grows to so many pages of 4 KiB at most, and is `Full` then.
+    pub sqlite_pages_max: Option<u32>,
 }
 
 impl StoreOptions {
@@ -63,11 +65,13 @@ impl StoreOptions {
             queue_max: 1_024,
             readers_max: 4,
             migrate: true,
+            sqlite_pages_max: None,
         }
     }
 
     fn target(&self) -> Result<Target, StoreError> {
-        Target::parse(&self.url, self.password.as_deref(), self.deadline_ms)
+        let target = Target::parse(&self.url, self.password.as_deref(), self.deadline_ms)?;
+        Ok(self.sqlite_pages_max.map_or_else(|| target.clone(), |pages| target.clone().bounded(pages)))
     }
 }
 

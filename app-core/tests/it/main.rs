@@ -1,0 +1,3 @@
+//! The integration tests of app-core, one binary.
+
+mod store;

@@ -4,6 +4,7 @@
 //! Every call has a scope and a deadline. Writes go through one queue into one writer, which puts what is waiting into
 //! one transaction; an answer means that it is on the disk. docs/store.md tells the whole.
 
+pub mod backup;
 mod bounds;
 pub mod change;
 pub mod error;

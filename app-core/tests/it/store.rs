@@ -12,6 +12,7 @@ macro_rules! on_both {
 }
 
 mod audit;
+mod backup;
 mod commands;
 mod crash;
 mod database;

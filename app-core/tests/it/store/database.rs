@@ -16,14 +16,23 @@ pub struct Database {
 }
 
 enum Place {
-    Sqlite(tempfile::TempDir),
-    Postgres { server: Arc<Postgres>, name: String },
+    /// The folder goes with it.
+    Sqlite {
+        _folder: tempfile::TempDir,
+    },
+    Postgres {
+        server: Arc<Postgres>,
+        name: String,
+    },
 }
 
 impl Database {
     pub fn sqlite() -> Self {
         let dir = tempfile::tempdir().unwrap();
-        Self { url: format!("sqlite:{}", dir.path().join("core.db").display()), place: Place::Sqlite(dir) }
+        Self {
+            url: format!("sqlite:{}", dir.path().join("core.db").display()),
+            place: Place::Sqlite { _folder: dir },
+        }
     }
 
     pub async fn postgres() -> Self {
@@ -48,7 +57,7 @@ impl Database {
     /// An empty database of the same kind.
     pub async fn another(&self) -> Self {
         match &self.place {
-            Place::Sqlite(_) => Self::sqlite(),
+            Place::Sqlite { .. } => Self::sqlite(),
             Place::Postgres { server, .. } => Self::on(Arc::clone(server)),
         }
     }
@@ -68,7 +77,7 @@ impl Database {
     /// Several statements past the store.
     pub async fn sql(&self, sql: &'static str) {
         match &self.place {
-            Place::Sqlite(_) => {
+            Place::Sqlite { .. } => {
                 let path = self.url.strip_prefix("sqlite:").unwrap();
                 let mut conn = sqlx::SqliteConnection::connect(path).await.unwrap();
                 sqlx::raw_sql(sql).execute(&mut conn).await.unwrap();

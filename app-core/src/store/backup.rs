@@ -193,7 +193,7 @@ async fn fill(
         return Err(told(corrupt("the schema changed while restoring")));
     }
     for table in TABLES {
-        let sql = format!("SELECT count(*) FROM (SELECT 1 FROM {} LIMIT 1) AS some", table.name);
+        let sql = format!("SELECT count(*) FROM (SELECT 1 FROM {} LIMIT 1) AS held", table.name);
         let rows = conn.fetch(&sql, Vec::new()).await.map_err(told)?;
         if rows.first().map(|row| row.int(0)).transpose().map_err(told)? != Some(0) {
             return Err(BackupError::NotEmpty { table: table.name });

@@ -2,6 +2,7 @@
 //! is the domain crate's.
 
 pub mod api;
+pub mod command;
 pub mod config;
 pub mod core;
 pub mod decide;

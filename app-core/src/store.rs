@@ -4,6 +4,7 @@
 //! Every call has a scope and a deadline. Writes go through one queue into one writer, which puts what is waiting into
 //! one transaction; an answer means that it is on the disk. docs/store.md tells the whole.
 
+pub mod backup;
 mod bounds;
 pub mod change;
 pub mod error;
@@ -52,6 +53,8 @@ pub struct StoreOptions {
     pub readers_max: usize,
     /// Run missing migrations when opening. Otherwise an older schema is `NotMigrated`.
     pub migrate: bool,
+    /// SQLite only: the file grows to so many pages of 4 KiB at most, and is `Full` then.
+    pub sqlite_pages_max: Option<u32>,
 }
 
 impl StoreOptions {
@@ -63,11 +66,13 @@ impl StoreOptions {
             queue_max: 1_024,
             readers_max: 4,
             migrate: true,
+            sqlite_pages_max: None,
         }
     }
 
     fn target(&self) -> Result<Target, StoreError> {
-        Target::parse(&self.url, self.password.as_deref(), self.deadline_ms)
+        let target = Target::parse(&self.url, self.password.as_deref(), self.deadline_ms)?;
+        Ok(self.sqlite_pages_max.map_or_else(|| target.clone(), |pages| target.clone().bounded(pages)))
     }
 }
 

@@ -111,6 +111,14 @@ impl Target {
         }
     }
 
+    /// The same with a bound to the size of the file, where it is a file of ours.
+    pub fn bounded(self, pages_max: u32) -> Self {
+        match self {
+            Self::Sqlite(options) => Self::Sqlite(options.pragma("max_page_count", pages_max.to_string())),
+            postgres @ Self::Postgres(_) => postgres,
+        }
+    }
+
     /// The same for somebody who takes their time: migrations, backups.
     pub fn patient(self) -> Self {
         match self {

@@ -105,6 +105,25 @@ impl Config {
         file: Option<(&str, &str)>,
         variables: impl IntoIterator<Item = (String, String)>,
     ) -> Result<Self, ConfigFaults> {
+        let config = Self::read(file, variables)?;
+        let faults = config.faults();
+        if faults.is_empty() { Ok(config) } else { Err(ConfigFaults(faults)) }
+    }
+
+    /// For the verbs that work on the store and end: keys and addresses of others are not their business.
+    pub fn load_store(
+        file: Option<(&str, &str)>,
+        variables: impl IntoIterator<Item = (String, String)>,
+    ) -> Result<Self, ConfigFaults> {
+        let config = Self::read(file, variables)?;
+        let faults: Vec<String> = config.store_fault().into_iter().collect();
+        if faults.is_empty() { Ok(config) } else { Err(ConfigFaults(faults)) }
+    }
+
+    fn read(
+        file: Option<(&str, &str)>,
+        variables: impl IntoIterator<Item = (String, String)>,
+    ) -> Result<Self, ConfigFaults> {
         let mut merged: toml::Table =
             toml::from_str(DEFAULTS).expect("the defaults are TOML; a test reads them");
         let mut faults = Vec::new();
@@ -130,18 +149,18 @@ impl Config {
         if !faults.is_empty() {
             return Err(ConfigFaults(faults));
         }
-        let config = Self::deserialize(merged)
-            .map_err(|error| ConfigFaults(vec![error.to_string().trim_end().replace('\n', " ")]))?;
-        let faults = config.faults();
-        if faults.is_empty() { Ok(config) } else { Err(ConfigFaults(faults)) }
+        Self::deserialize(merged)
+            .map_err(|error| ConfigFaults(vec![error.to_string().trim_end().replace('\n', " ")]))
+    }
+
+    fn store_fault(&self) -> Option<String> {
+        let known = ["sqlite:", "postgres://", "postgresql://"];
+        let is_known = known.iter().any(|scheme| self.store.url.starts_with(scheme));
+        (!is_known).then(|| "store.url: must start with sqlite: or postgres://".to_owned())
     }
 
     fn faults(&self) -> Vec<String> {
-        let mut faults = Vec::new();
-        let known = ["sqlite:", "postgres://", "postgresql://"];
-        if !known.iter().any(|scheme| self.store.url.starts_with(scheme)) {
-            faults.push("store.url: must start with sqlite: or postgres://".to_owned());
-        }
+        let mut faults: Vec<String> = self.store_fault().into_iter().collect();
         let redis = ["redis://", "rediss://", "redis-sentinel://", "redis-cluster://", "rediss-cluster://"];
         if self.bus.kind == BusKind::Redis && !redis.iter().any(|scheme| self.bus.url.starts_with(scheme)) {
             faults.push("bus.url: must be an address like redis://127.0.0.1:6379".to_owned());
@@ -170,7 +189,8 @@ impl Config {
             ));
         }
         if self.tokens.issuer.is_empty() || self.tokens.audience.is_empty() {
-            faults.push("tokens.issuer and tokens.audience: both must be set, gateways check them".to_owned());
+            faults
+                .push("tokens.issuer and tokens.audience: both must be set, gateways check them".to_owned());
         }
         if !(60..=TOKEN_LIFE_S_MAX).contains(&self.tokens.life_s) {
             faults.push(format!("tokens.life_s = {}: from 60 to {TOKEN_LIFE_S_MAX}", self.tokens.life_s));
@@ -179,7 +199,9 @@ impl Config {
             faults.push(format!("tokens.rotate_days = {}: from 1 to 366", self.tokens.rotate_days));
         }
         if !["ws://", "wss://"].iter().any(|scheme| self.gateway.socket_url.starts_with(scheme)) {
-            faults.push("gateway.socket_url: must start with wss:// (or ws:// on a private network)".to_owned());
+            faults.push(
+                "gateway.socket_url: must start with wss:// (or ws:// on a private network)".to_owned(),
+            );
         }
         if !(1..=65_536).contains(&self.relay.in_flight_max) {
             faults.push(format!("relay.in_flight_max = {}: from 1 to 65536", self.relay.in_flight_max));
@@ -199,9 +221,8 @@ impl Config {
 
 /// The names that an environment's blueprint gives to every service, and the fields that they fill.
 fn blueprint(variables: &[(String, String)]) -> Vec<(&'static str, String)> {
-    let find = |wanted: &str| {
-        variables.iter().find(|(name, _)| name == wanted).map(|(_, value)| value.clone())
-    };
+    let find =
+        |wanted: &str| variables.iter().find(|(name, _)| name == wanted).map(|(_, value)| value.clone());
     let mut filled = Vec::new();
     if let Some(host) = find("POSTGRES_HOST") {
         let port = find("POSTGRES_PORT").unwrap_or_else(|| "5432".to_owned());
@@ -228,12 +249,16 @@ pub fn with_password(url: &str, password: &str) -> String {
     let escaped: String = password
         .bytes()
         .map(|byte| match byte {
-            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'_' | b'.' | b'~' => char::from(byte).to_string(),
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'_' | b'.' | b'~' => {
+                char::from(byte).to_string()
+            }
             other => format!("%{other:02X}"),
         })
         .collect();
     match rest.split_once('@') {
-        Some((user, place)) => format!("{scheme}://{}:{escaped}@{place}", user.split(':').next().unwrap_or("")),
+        Some((user, place)) => {
+            format!("{scheme}://{}:{escaped}@{place}", user.split(':').next().unwrap_or(""))
+        }
         None => format!("{scheme}://:{escaped}@{rest}"),
     }
 }
@@ -303,7 +328,9 @@ mod tests {
 
     #[test]
     fn all_faults_at_once_and_mistakes_name_their_place() {
-        let faults = load("[store]\nurl = \"mysql://x\"\n[tokens]\nlife_s = 1\n[admin]\nkey = \"short\"", &[]).unwrap_err();
+        let faults =
+            load("[store]\nurl = \"mysql://x\"\n[tokens]\nlife_s = 1\n[admin]\nkey = \"short\"", &[])
+                .unwrap_err();
         assert_eq!(faults.0.len(), 4, "{faults}");
         for (text, variables, expected) in [
             ("nonsense = 1", &[("TOKEN_SIGNING_KEY", SECRET)][..], "unknown field `nonsense`"),

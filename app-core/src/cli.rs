@@ -106,7 +106,10 @@ fn usual(variables: &mut Vec<(String, String)>, field: &str, value: String) {
 
 /// Root secret and administrator's key of a small company, each in a file that only its owner reads.
 fn embedded_secrets(folder: &Path, variables: &mut Vec<(String, String)>) -> anyhow::Result<()> {
-    std::fs::create_dir_all(folder)?;
+    // Names and sealed keys are in the database: nobody else looks in here.
+    std::os::unix::fs::DirBuilderExt::mode(&mut std::fs::DirBuilder::new(), 0o700)
+        .recursive(true)
+        .create(folder)?;
     let secret = folder.join("root-secret");
     kept(&secret)?;
     let admin = kept(&folder.join("admin-key"))?;

@@ -170,7 +170,8 @@ impl Config {
             ));
         }
         if self.tokens.issuer.is_empty() || self.tokens.audience.is_empty() {
-            faults.push("tokens.issuer and tokens.audience: both must be set, gateways check them".to_owned());
+            faults
+                .push("tokens.issuer and tokens.audience: both must be set, gateways check them".to_owned());
         }
         if !(60..=TOKEN_LIFE_S_MAX).contains(&self.tokens.life_s) {
             faults.push(format!("tokens.life_s = {}: from 60 to {TOKEN_LIFE_S_MAX}", self.tokens.life_s));
@@ -179,7 +180,9 @@ impl Config {
             faults.push(format!("tokens.rotate_days = {}: from 1 to 366", self.tokens.rotate_days));
         }
         if !["ws://", "wss://"].iter().any(|scheme| self.gateway.socket_url.starts_with(scheme)) {
-            faults.push("gateway.socket_url: must start with wss:// (or ws:// on a private network)".to_owned());
+            faults.push(
+                "gateway.socket_url: must start with wss:// (or ws:// on a private network)".to_owned(),
+            );
         }
         if !(1..=65_536).contains(&self.relay.in_flight_max) {
             faults.push(format!("relay.in_flight_max = {}: from 1 to 65536", self.relay.in_flight_max));
@@ -199,9 +202,8 @@ impl Config {
 
 /// The names that an environment's blueprint gives to every service, and the fields that they fill.
 fn blueprint(variables: &[(String, String)]) -> Vec<(&'static str, String)> {
-    let find = |wanted: &str| {
-        variables.iter().find(|(name, _)| name == wanted).map(|(_, value)| value.clone())
-    };
+    let find =
+        |wanted: &str| variables.iter().find(|(name, _)| name == wanted).map(|(_, value)| value.clone());
     let mut filled = Vec::new();
     if let Some(host) = find("POSTGRES_HOST") {
         let port = find("POSTGRES_PORT").unwrap_or_else(|| "5432".to_owned());
@@ -228,12 +230,16 @@ pub fn with_password(url: &str, password: &str) -> String {
     let escaped: String = password
         .bytes()
         .map(|byte| match byte {
-            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'_' | b'.' | b'~' => char::from(byte).to_string(),
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'_' | b'.' | b'~' => {
+                char::from(byte).to_string()
+            }
             other => format!("%{other:02X}"),
         })
         .collect();
     match rest.split_once('@') {
-        Some((user, place)) => format!("{scheme}://{}:{escaped}@{place}", user.split(':').next().unwrap_or("")),
+        Some((user, place)) => {
+            format!("{scheme}://{}:{escaped}@{place}", user.split(':').next().unwrap_or(""))
+        }
         None => format!("{scheme}://:{escaped}@{rest}"),
     }
 }
@@ -303,7 +309,9 @@ mod tests {
 
     #[test]
     fn all_faults_at_once_and_mistakes_name_their_place() {
-        let faults = load("[store]\nurl = \"mysql://x\"\n[tokens]\nlife_s = 1\n[admin]\nkey = \"short\"", &[]).unwrap_err();
+        let faults =
+            load("[store]\nurl = \"mysql://x\"\n[tokens]\nlife_s = 1\n[admin]\nkey = \"short\"", &[])
+                .unwrap_err();
         assert_eq!(faults.0.len(), 4, "{faults}");
         for (text, variables, expected) in [
             ("nonsense = 1", &[("TOKEN_SIGNING_KEY", SECRET)][..], "unknown field `nonsense`"),

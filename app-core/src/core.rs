@@ -60,7 +60,8 @@ impl Core {
     pub async fn open(config: &Config, clock: Clock) -> anyhow::Result<Arc<Self>> {
         let secret = root_secret(config)?;
         let (sender, receiver) = mpsc::channel(tokens::REVOCATIONS_MAX);
-        let store = Store::open(store_options(&config.store)).await.context("opening the store (store.url)")?;
+        let store =
+            Store::open(store_options(&config.store)).await.context("opening the store (store.url)")?;
         let core = Arc::new(Self {
             store,
             root: Root::new(&secret),
@@ -70,10 +71,7 @@ impl Core {
                 audience: config.tokens.audience.clone(),
                 life_s: config.tokens.life_s,
             },
-            rotation: Rotation {
-                every_days: config.tokens.rotate_days,
-                token_life_s: config.tokens.life_s,
-            },
+            rotation: Rotation { every_days: config.tokens.rotate_days, token_life_s: config.tokens.life_s },
             waiting: Waiting::default(),
             metrics: Metrics::default(),
             public_host: config.public_host.clone(),
@@ -160,7 +158,8 @@ fn root_secret(config: &Config) -> anyhow::Result<Zeroizing<String>> {
     if file.is_empty() {
         return Ok(Zeroizing::new(config.keys.root_secret.clone()));
     }
-    let text = std::fs::read_to_string(file).with_context(|| format!("reading keys.root_secret_file {file}"))?;
+    let text =
+        std::fs::read_to_string(file).with_context(|| format!("reading keys.root_secret_file {file}"))?;
     let text = Zeroizing::new(text);
     anyhow::ensure!(
         text.trim().len() >= 32,

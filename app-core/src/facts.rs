@@ -166,13 +166,7 @@ impl TenantFacts {
 fn door_facts(tenant: TenantId, door: &DoorDoc) -> DoorFacts {
     DoorFacts {
         rules: DoorRules {
-            place: Place {
-                tenant,
-                site: door.site,
-                area: door.area,
-                door: door.id,
-                tags: door.tags.clone(),
-            },
+            place: Place { tenant, site: door.site, area: door.area, door: door.id, tags: door.tags.clone() },
             timings: door.timings,
             levels: door.levels.clone(),
             two_person: door.two_person,

@@ -25,7 +25,8 @@ impl Histogram {
         let mut count = 0;
         for (place, bucket) in self.buckets.iter().enumerate() {
             count += bucket.load(Ordering::Relaxed);
-            let bound = BUCKETS_MS.get(place).map_or("+Inf".to_owned(), |ms| format!("{}", *ms as f64 / 1000.0));
+            let bound =
+                BUCKETS_MS.get(place).map_or("+Inf".to_owned(), |ms| format!("{}", *ms as f64 / 1000.0));
             let _ = writeln!(out, "{name}_bucket{{le=\"{bound}\"}} {count}");
         }
         let sum = self.sum_us.load(Ordering::Relaxed) as f64 / 1e6;
@@ -84,7 +85,11 @@ impl Metrics {
              # TYPE keyway_core_unlocks_waiting gauge\nkeyway_core_unlocks_waiting {waiting}"
         );
         self.request_time.write(&mut out, "keyway_core_request_seconds", "From delivery to answer.");
-        self.unlock_time.write(&mut out, "keyway_core_unlock_seconds", "Unlocks, waiting for the door included.");
+        self.unlock_time.write(
+            &mut out,
+            "keyway_core_unlock_seconds",
+            "Unlocks, waiting for the door included.",
+        );
         self.http_time.write(&mut out, "keyway_core_http_seconds", "Requests of the HTTP API.");
         out
     }

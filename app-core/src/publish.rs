@@ -69,11 +69,17 @@ pub fn keys_changed(tenant: TenantId, person: PersonId, ids: &mut Ids) -> Outbox
 
 /// A command's new state: to the person who asked, and to the operators of the site.
 pub fn command(facts: &TenantFacts, row: &CommandRow, ids: &mut Ids) -> Vec<OutboxDraft> {
-    let change =
-        CommandChange { command: row.id(), door: row.command.door, state: row.record.state };
+    let change = CommandChange { command: row.id(), door: row.command.door, state: row.record.state };
     let mut drafts = Vec::with_capacity(2);
     if let Some(person) = row.person {
-        drafts.push(draft("#", facts.tenant, &person, "command.changed", ids, ToPerson::Command(change.clone())));
+        drafts.push(draft(
+            "#",
+            facts.tenant,
+            &person,
+            "command.changed",
+            ids,
+            ToPerson::Command(change.clone()),
+        ));
     }
     if let Some(site) = facts.site_of(row.command.door) {
         drafts.push(draft("site", facts.tenant, &site, "command.changed", ids, AtSite::Command(change)));

@@ -177,8 +177,7 @@ fn gateway_config(config: &Config, jwks_url: &str) -> anyhow::Result<ws_gateway:
         ("NAMESPACES__DEVICE__PRESENCE", "true".to_owned()),
         ("LIMITS__PRESENCE_TTL_MS", PRESENCE_TTL_MS.to_string()),
     ];
-    let variables =
-        shared.map(|(name, value)| (format!("{}{name}", ws_gateway::config::PREFIX), value));
+    let variables = shared.map(|(name, value)| (format!("{}{name}", ws_gateway::config::PREFIX), value));
     let file = file.as_ref().map(|(name, text)| (*name, text.as_str()));
     Ok(ws_gateway::Config::load(file, variables)?)
 }

@@ -72,7 +72,8 @@ async fn make_code(
     }
     let mut ids = core.ids();
     let typed = code::make(random());
-    let letters = code::canonical(&typed).ok_or_else(|| Problem::new(Code::Busy, "no code could be made; repeat"))?;
+    let letters =
+        code::canonical(&typed).ok_or_else(|| Problem::new(Code::Busy, "no code could be made; repeat"))?;
     // Not the code, and nothing that the code could be found from.
     let id = format!("enrol_{}", KeyId::mint(ids.now, ids.draw()));
     let expires_at = ids.now.plus(code::LIFE_MS);
@@ -107,8 +108,10 @@ struct Opened {
 
 /// Finds what a code opens, and checks the proof. A wrong code, a used one and one that has run out look alike.
 async fn open(core: &Core, headers: &HeaderMap, input: &Enrol) -> Result<Opened, Problem> {
-    core.spend_guess().map_err(|()| Problem::new(Code::TooMany, "too many enrolments at once; wait a moment"))?;
-    let closed = || Problem::new(Code::Gone, "this code opens nothing: it is wrong, used, or older than 15 minutes");
+    core.spend_guess()
+        .map_err(|()| Problem::new(Code::TooMany, "too many enrolments at once; wait a moment"))?;
+    let closed =
+        || Problem::new(Code::Gone, "this code opens nothing: it is wrong, used, or older than 15 minutes");
     let letters = code::canonical(&input.code).ok_or_else(closed)?;
     let hash = core.root.code_hash(&letters);
     let row = core.store.lookup(SYSTEM, LookupSpace::EnrolmentCode, &hash).await?.ok_or_else(closed)?;
@@ -130,7 +133,12 @@ impl Opened {
         let mut change = Change::at(ids.now);
         let used = EnrolmentDoc { used_at: Some(ids.now), ..self.doc.clone() };
         let expect = Expect::Version(self.row.version);
-        change.records.push(RecordChange::Put(RecordDraft::of(RecordKind::Enrolment, &self.row.id, expect, &used)));
+        change.records.push(RecordChange::Put(RecordDraft::of(
+            RecordKind::Enrolment,
+            &self.row.id,
+            expect,
+            &used,
+        )));
         change.once.push(self.proved.spent());
         change
     }
@@ -139,9 +147,10 @@ impl Opened {
 /// Two that come with one code at once: one of them was first.
 fn raced(error: StoreError) -> Problem {
     match error {
-        StoreError::Conflict { .. } | StoreError::Already(_) => {
-            Problem::new(Code::Gone, "the code or the challenge was used a moment ago, or the key is enrolled already")
-        }
+        StoreError::Conflict { .. } | StoreError::Already(_) => Problem::new(
+            Code::Gone,
+            "the code or the challenge was used a moment ago, or the key is enrolled already",
+        ),
         other => other.into(),
     }
 }
@@ -247,7 +256,12 @@ pub async fn phone(
     ))
 }
 
-async fn listed(core: &Core, headers: &HeaderMap, kind: RecordKind, paging: &Paging) -> Result<Answer, Problem> {
+async fn listed(
+    core: &Core,
+    headers: &HeaderMap,
+    kind: RecordKind,
+    paging: &Paging,
+) -> Result<Answer, Problem> {
     let caller = caller(core, headers, Rights::Read).await?;
     let (parent, after) = (paging.parent.as_deref(), paging.after.as_deref());
     let found = core.store.records(caller.tenant.scope, kind, parent, after, paging.limit()).await?;

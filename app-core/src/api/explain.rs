@@ -34,7 +34,8 @@ pub async fn explain(
     let input: Input = body(&bytes)?;
     let facts = caller.facts(&core).await?;
     let door = facts.facts.doors.get(&input.door).ok_or_else(|| Problem::not_found("door"))?;
-    let at = facts.facts.at_door(input.door, facts.situation(door)).map_err(|_| Problem::not_found("door"))?;
+    let at =
+        facts.facts.at_door(input.door, facts.situation(door)).map_err(|_| Problem::not_found("door"))?;
     let attempt = Attempt { shown: Shown::Credential(input.credential), pin: None, first: None };
     let now = input.at.unwrap_or_else(|| core.clock.now());
     let (decision, considered) = explained(&at, &attempt, Moment::exact(now));

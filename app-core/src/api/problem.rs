@@ -148,10 +148,9 @@ fn request_id(headers: &HeaderMap) -> String {
             && id.len() <= REQUEST_ID_CHARS_MAX
             && id.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte))
     };
-    given.filter(plain).map_or_else(
-        || random::<12>().iter().map(|byte| format!("{byte:02x}")).collect(),
-        ToOwned::to_owned,
-    )
+    given
+        .filter(plain)
+        .map_or_else(|| random::<12>().iter().map(|byte| format!("{byte:02x}")).collect(), ToOwned::to_owned)
 }
 
 /// Gives every request its id, counts it, and writes problems out.
@@ -161,7 +160,8 @@ pub async fn finish(State(core): State<Arc<Core>>, request: Request, next: Next)
     let (method, path) = (request.method().clone(), request.uri().path().to_owned());
     let mut response = next.run(request).await;
     // The body limit and the extractors of the library answer in plain text: theirs becomes one of ours.
-    if response.status() == StatusCode::PAYLOAD_TOO_LARGE && response.extensions().get::<Problem>().is_none() {
+    if response.status() == StatusCode::PAYLOAD_TOO_LARGE && response.extensions().get::<Problem>().is_none()
+    {
         response = Problem::new(Code::TooLarge, "the body is larger than 512 KiB").into_response();
     }
     if let Some(problem) = response.extensions_mut().remove::<Problem>() {

@@ -83,9 +83,10 @@ pub fn if_match(headers: &HeaderMap) -> Result<Option<u64>, Problem> {
     let text = value.to_str().unwrap_or("").trim().trim_start_matches("W/").trim_matches('"');
     match text.parse() {
         Ok(version) => Ok(Some(version)),
-        Err(_) => {
-            Err(Problem::new(Code::Malformed, "If-Match: send the ETag of the thing as it was read, like \"3\""))
-        }
+        Err(_) => Err(Problem::new(
+            Code::Malformed,
+            "If-Match: send the ETag of the thing as it was read, like \"3\"",
+        )),
     }
 }
 

@@ -72,7 +72,10 @@ impl Draft<'_> {
 
 impl Made {
     pub fn of<T: serde::Serialize>(doc: &T) -> Self {
-        Self { doc: serde_json::to_value(doc).expect("our documents have string keys only"), ..Self::default() }
+        Self {
+            doc: serde_json::to_value(doc).expect("our documents have string keys only"),
+            ..Self::default()
+        }
     }
 
     pub fn under(mut self, parent: impl ToString) -> Self {
@@ -140,10 +143,16 @@ pub fn routes(router: Router<Arc<Core>>, resource: &'static Resource) -> Router<
         let row = find(&core, resource, &caller.tenant, &id).await?;
         Ok::<_, Problem>(Answer::ok(shown(resource.show, &row)?).at(row.version))
     };
-    let put = move |State(core): State<Arc<Core>>, headers: HeaderMap, Path(id): Path<String>, bytes: Bytes| async move {
+    let put = move |State(core): State<Arc<Core>>,
+                    headers: HeaderMap,
+                    Path(id): Path<String>,
+                    bytes: Bytes| async move {
         replace(&core, resource, &headers, &id, &bytes, false).await
     };
-    let patch = move |State(core): State<Arc<Core>>, headers: HeaderMap, Path(id): Path<String>, bytes: Bytes| async move {
+    let patch = move |State(core): State<Arc<Core>>,
+                      headers: HeaderMap,
+                      Path(id): Path<String>,
+                      bytes: Bytes| async move {
         replace(&core, resource, &headers, &id, &bytes, true).await
     };
     let delete = move |State(core): State<Arc<Core>>, headers: HeaderMap, Path(id): Path<String>| async move {
@@ -162,7 +171,12 @@ async fn find(core: &Core, resource: &Resource, tenant: &Tenant, id: &str) -> Re
     row.ok_or_else(|| Problem::not_found(resource.one))
 }
 
-async fn list(core: &Core, resource: &Resource, headers: &HeaderMap, paging: &Paging) -> Result<Answer, Problem> {
+async fn list(
+    core: &Core,
+    resource: &Resource,
+    headers: &HeaderMap,
+    paging: &Paging,
+) -> Result<Answer, Problem> {
     let caller = caller(core, headers, Rights::Read).await?;
     let (parent, after) = (paging.parent.as_deref(), paging.after.as_deref());
     let found = core.store.records(caller.tenant.scope, resource.kind, parent, after, paging.limit()).await?;
@@ -170,7 +184,12 @@ async fn list(core: &Core, resource: &Resource, headers: &HeaderMap, paging: &Pa
     Ok(page(items, found.next))
 }
 
-async fn create(core: &Core, resource: &Resource, headers: &HeaderMap, bytes: &[u8]) -> Result<Answer, Problem> {
+async fn create(
+    core: &Core,
+    resource: &Resource,
+    headers: &HeaderMap,
+    bytes: &[u8],
+) -> Result<Answer, Problem> {
     let caller = caller(core, headers, Rights::Write).await?;
     let once = Once::of(&caller.name, headers, resource.path, bytes)?;
     if let Some(earlier) = once.earlier(core, caller.tenant.scope).await? {
@@ -183,7 +202,8 @@ async fn create(core: &Core, resource: &Resource, headers: &HeaderMap, bytes: &[
     let draft = Draft { id: &id, body, before: None, tenant: &caller.tenant, facts: &facts };
     let made = (resource.make)(draft)?;
     let action = format!("{}.created", resource.one);
-    let change = change(resource, &caller.name, &action, &id, Expect::Absent, &made, &caller.tenant, &facts, &mut ids);
+    let change =
+        change(resource, &caller.name, &action, &id, Expect::Absent, &made, &caller.tenant, &facts, &mut ids);
     let now = ids.now;
     let row = Record {
         tenant: caller.tenant.id,
@@ -214,23 +234,24 @@ async fn replace(
     let caller = caller(core, headers, Rights::Write).await?;
     let named = if_match(headers)?;
     if named.is_none() && !patch {
-        return Err(Problem::new(Code::NeedsMatch, "send If-Match with the ETag of the thing as it was read"));
+        return Err(Problem::new(
+            Code::NeedsMatch,
+            "send If-Match with the ETag of the thing as it was read",
+        ));
     }
     let row = find(core, resource, &caller.tenant, id).await?;
     if named.is_some_and(|version| version != row.version) {
-        return Err(Problem::new(Code::Changed, format!("it is at version {} now; read it again", row.version)));
+        return Err(Problem::new(
+            Code::Changed,
+            format!("it is at version {} now; read it again", row.version),
+        ));
     }
     let before: Value = row.read()?;
     let given: Value = body(bytes)?;
     let whole = if patch { merged((resource.show)(before.clone()), given) } else { given };
     let facts = caller.facts(core).await?;
-    let draft = Draft {
-        id,
-        body: without_ours(whole)?,
-        before: Some(before),
-        tenant: &caller.tenant,
-        facts: &facts,
-    };
+    let draft =
+        Draft { id, body: without_ours(whole)?, before: Some(before), tenant: &caller.tenant, facts: &facts };
     let made = (resource.make)(draft)?;
     let mut ids = core.ids();
     let expect = Expect::Version(row.version);

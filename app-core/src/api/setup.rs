@@ -33,19 +33,17 @@ struct TenantInput {
 }
 
 /// A new key as a record, and its secret, which is shown once.
-fn new_key(name: &str, rights: Rights, expires_at: Option<UnixMs>, ids: &mut Ids) -> (ApiKeyDoc, RecordDraft, String) {
+fn new_key(
+    name: &str,
+    rights: Rights,
+    expires_at: Option<UnixMs>,
+    ids: &mut Ids,
+) -> (ApiKeyDoc, RecordDraft, String) {
     // 160 bits: nobody guesses it, and a plain hash of it can stand in the database.
     let secret: String = random::<20>().iter().map(|byte| format!("{byte:02x}")).collect();
     let secret = format!("{KEY_PREFIX}{secret}");
     let id = ApiKeyId::mint(ids.now, ids.draw());
-    let doc = ApiKeyDoc {
-        id,
-        name: name.to_owned(),
-        rights,
-        made_at: ids.now,
-        expires_at,
-        revoked: false,
-    };
+    let doc = ApiKeyDoc { id, name: name.to_owned(), rights, made_at: ids.now, expires_at, revoked: false };
     let draft = RecordDraft::of(RecordKind::ApiKey, id, Expect::Absent, &doc)
         .found_by(LookupSpace::ApiKey, sha256_hex(secret.as_bytes()));
     (doc, draft, secret)
@@ -53,7 +51,8 @@ fn new_key(name: &str, rights: Rights, expires_at: Option<UnixMs>, ids: &mut Ids
 
 fn check_name(name: &str) -> Result<&str, Problem> {
     let name = name.trim();
-    let good = !name.is_empty() && name.chars().count() <= NAME_CHARS_MAX && !name.chars().any(char::is_control);
+    let good =
+        !name.is_empty() && name.chars().count() <= NAME_CHARS_MAX && !name.chars().any(char::is_control);
     if good { Ok(name) } else { Err(Problem::field("name", "1 to 120 characters, no control characters")) }
 }
 

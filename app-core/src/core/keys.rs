@@ -39,7 +39,11 @@ pub fn open(root: &Root, doc: &SigningKeyDoc) -> Result<SigningKey, StoreError> 
 }
 
 /// A secret of 32 bytes under its name.
-pub fn open_sealed(root: &Root, name: &str, sealed: &str) -> Result<zeroize::Zeroizing<[u8; 32]>, StoreError> {
+pub fn open_sealed(
+    root: &Root,
+    name: &str,
+    sealed: &str,
+) -> Result<zeroize::Zeroizing<[u8; 32]>, StoreError> {
     let sealed = URL_SAFE_NO_PAD
         .decode(sealed)
         .map_err(|_| StoreError::Corrupt { what: format!("the seal of {name} is not base64url") })?;

@@ -28,7 +28,12 @@ impl Core {
         Ok(self.minting.mint(key, tenant, bearer, now))
     }
 
-    pub fn mint_for_device(&self, tenant: TenantId, device: DeviceId, site: SiteId) -> Result<Minted, StoreError> {
+    pub fn mint_for_device(
+        &self,
+        tenant: TenantId,
+        device: DeviceId,
+        site: SiteId,
+    ) -> Result<Minted, StoreError> {
         self.mint(tenant, &Bearer::Device { device, site })
     }
 

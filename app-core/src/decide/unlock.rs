@@ -138,16 +138,14 @@ pub fn unlock(
     stepping.step(&mut row, input, &mut change, ids);
     if verdict.refused.is_none() {
         let entry = trail::entry(&asker.name, "command.allowed", id, ids);
-        let details =
-            Details { door: wish.door, person: asker.person, grant: verdict.grant, reason: None };
+        let details = Details { door: wish.door, person: asker.person, grant: verdict.grant, reason: None };
         change.audit.push(trail::detailed(entry, &details, ids));
         if online {
             stepping.dispatch(&mut row, &mut change, ids);
         }
         count_use(facts, verdict.grant, &mut change);
     } else if let Some(last) = change.audit.pop() {
-        let details =
-            Details { door: wish.door, person: asker.person, grant: None, reason: verdict.refused };
+        let details = Details { door: wish.door, person: asker.person, grant: None, reason: verdict.refused };
         change.audit.push(trail::detailed(last, &details, ids));
     }
     row.due_at = due(&row, now);

@@ -24,10 +24,19 @@ pub struct Minting {
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Bearer {
-    Device { device: DeviceId, site: SiteId },
-    Phone { person: PersonId, doors: Vec<DoorId> },
+    Device {
+        device: DeviceId,
+        site: SiteId,
+    },
+    Phone {
+        person: PersonId,
+        doors: Vec<DoorId>,
+    },
     /// A console of people who run the place.
-    Operator { subject: String, sites: Vec<SiteId> },
+    Operator {
+        subject: String,
+        sites: Vec<SiteId>,
+    },
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -108,7 +117,8 @@ impl Minting {
                 (device.to_string(), channels, Vec::new(), methods(Caller::Device))
             }
             Bearer::Phone { person, doors } => {
-                let doors: Vec<String> = doors.iter().take(DOORS_MAX).map(|door| channel("door", door)).collect();
+                let doors: Vec<String> =
+                    doors.iter().take(DOORS_MAX).map(|door| channel("door", door)).collect();
                 let caps = if doors.is_empty() {
                     Vec::new()
                 } else {
@@ -162,7 +172,9 @@ mod tests {
         let mut revocations = Revocations::default();
         let now_s = now.0 / 1000;
         let minted = minting().mint(&key, tenant, &Bearer::Device { device, site }, now);
-        let read = |token: &str, revocations: &Revocations, at| verify_connection(token, &keys, &expected, revocations, at);
+        let read = |token: &str, revocations: &Revocations, at| {
+            verify_connection(token, &keys, &expected, revocations, at)
+        };
         let identity = read(&minted.token, &revocations, now_s).unwrap();
         assert_eq!((identity.user, identity.tenant), (device.to_string(), tenant.to_string()));
         assert!(identity.capabilities.allows_method("event.report"));

@@ -47,11 +47,7 @@ async fn serve(core: Arc<Core>, call: Call) -> Result<Bytes, Refused> {
 async fn decide(core: &Core, call: &Call, jws: &str) -> Result<CommandRow, Refused> {
     let (_, facts) = call.facts(core).await?;
     let (wish, phone) = read(&facts, jws).map_err(refusal)?;
-    let asker = Asker {
-        name: phone.person.to_string(),
-        person: Some(phone.person),
-        phone: Some(phone.id),
-    };
+    let asker = Asker { name: phone.person.to_string(), person: Some(phone.person), phone: Some(phone.id) };
     let row = command(core, call.tenant, &wish, &asker, By::Credential(phone.credential)).await?;
     // The id of somebody else's request: it is theirs.
     if row.phone == Some(phone.id) { Ok(row) } else { Err(Refused::NotProven) }

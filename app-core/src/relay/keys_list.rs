@@ -55,11 +55,8 @@ async fn state(core: Arc<Core>, call: Call) -> Result<Bytes, Refused> {
             let (state, _) = device_state(&core, tenant.scope, device).await?;
             reply(&door_state(&facts, &state))
         }
-        None => reply(&DoorState {
-            door: door.id,
-            mode: door.mode,
-            online: false,
-            observed: Observed::default(),
-        }),
+        None => {
+            reply(&DoorState { door: door.id, mode: door.mode, online: false, observed: Observed::default() })
+        }
     }
 }

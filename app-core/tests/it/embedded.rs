@@ -13,7 +13,8 @@ async fn a_phone_opens_a_door() {
     let phone = house.phone(&person).await;
     running.until("the door has a bundle with the phone's key", |seen| seen.credentials == 1).await;
     assert_eq!(open(&phone, &door).await, Some(State::Executed));
-    let seen = running.until("the event of it is committed", |seen| seen.moved == 1 && !seen.events_held).await;
+    let seen =
+        running.until("the event of it is committed", |seen| seen.moved == 1 && !seen.events_held).await;
     assert_eq!(seen.moved, 1);
     // The bolt, the event, the command and the trail all tell the same.
     let commands = house.get("/v1/commands").await;

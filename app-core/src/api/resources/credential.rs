@@ -71,9 +71,10 @@ fn digest(draft: &Draft<'_>, input: &Input) -> Result<Digest, Problem> {
             Some(pin) => Ok(pin.digest(input.person)),
             None => Err(Problem::field("shown", "a PIN has 4 to 12 digits")),
         },
-        CredentialKind::PublicKey => {
-            Err(Problem::field("kind", "a phone's key is enrolled by the phone: POST /v1/people/{id}/enrolments"))
-        }
+        CredentialKind::PublicKey => Err(Problem::field(
+            "kind",
+            "a phone's key is enrolled by the phone: POST /v1/people/{id}/enrolments",
+        )),
     }
 }
 

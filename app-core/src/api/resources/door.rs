@@ -88,7 +88,8 @@ fn make(mut draft: Draft<'_>) -> Result<Made, Problem> {
     if !(BUNDLE_LIFE_MS_MIN..=BUNDLE_LIFE_MS_MAX).contains(&input.bundle_life_ms) {
         return Err(Problem::field("bundle_life_ms", "from 10 minutes to 30 days"));
     }
-    let unknown = |level: &SecurityLevel| level.when.is_some_and(|when| !facts.facts.schedules.contains_key(&when));
+    let unknown =
+        |level: &SecurityLevel| level.when.is_some_and(|when| !facts.facts.schedules.contains_key(&when));
     if input.levels.len() > 8 || input.levels.iter().any(unknown) {
         return Err(Problem::field("levels", "at most 8, each with a schedule of this tenant or none"));
     }
@@ -97,7 +98,10 @@ fn make(mut draft: Draft<'_>) -> Result<Made, Problem> {
         && before.site != input.site
         && facts.device_of(before.id).is_some()
     {
-        return Err(Problem::field("site", "its device was enrolled for the other site; revoke the device first"));
+        return Err(Problem::field(
+            "site",
+            "its device was enrolled for the other site; revoke the device first",
+        ));
     }
     let (mode, mode_version) = before.map(|door| (door.mode, door.mode_version)).unwrap_or_default();
     let door = DoorDoc {

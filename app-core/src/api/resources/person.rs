@@ -63,7 +63,8 @@ fn make(mut draft: Draft<'_>) -> Result<Made, Problem> {
     let is_active = person.state == PersonState::Active;
     if was.is_some() && was_active != is_active {
         let theirs = draft.facts.facts.credentials.values().filter(|one| one.person == person.id);
-        let digests = theirs.filter(|one| one.state == CredentialState::Active).map(|one| one.digest).collect();
+        let digests =
+            theirs.filter(|one| one.state == CredentialState::Active).map(|one| one.digest).collect();
         if is_active { made.restored = digests } else { made.revoked = digests }
     }
     if was.is_some() {

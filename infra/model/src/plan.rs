@@ -13,6 +13,7 @@ use crate::graph::{Graph, Scope, TAG_PROTECT, Wanted};
 use crate::kinds::{Change, Field, KindId, Layer, Replacement, Spec};
 use crate::snapshot::{Observed, Snapshot, State, Unmanaged};
 use crate::value::{self, Fields, Reference};
+use crate::waf;
 
 /// The version of the plan file's shape; a reader refuses others.
 pub const PLAN_VERSION: u32 = 1;
@@ -71,6 +72,9 @@ pub struct Step {
     /// The address it had before (`moved`); the object is only re-tagged.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub moved_from: Option<Address>,
+    /// Of a web ACL: the rules that act differently from now on.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub promotions: Vec<waf::Promotion>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -430,6 +434,7 @@ impl<'a> World<'a> {
             create_first: replace && self.create_first(wanted, object, &fields),
             guarded: replace && (spec.store || wanted.protect || protected(object)),
             moved_from: self.moved_from.get(address).map(|former| (*former).clone()),
+            promotions: waf::promotions_between(wanted.kind, &object.fields, &fields),
             changes,
             reasons,
         };
@@ -464,6 +469,7 @@ impl<'a> World<'a> {
             create_first: false,
             guarded: false,
             moved_from: None,
+            promotions: Vec::new(),
         }
     }
 
@@ -491,6 +497,7 @@ impl<'a> World<'a> {
                 create_first: false,
                 guarded: object.kind.spec().store || protected(object),
                 moved_from: None,
+                promotions: Vec::new(),
             })
             .collect()
     }

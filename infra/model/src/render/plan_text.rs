@@ -74,6 +74,17 @@ fn write_step(out: &mut String, step: &Step, style: Style) {
     for what in &step.interrupts {
         let _ = writeln!(out, "      {} {what}", style.paint("1;33", "interrupts"));
     }
+    for rule in &step.promotions {
+        let (tone, word) = if rule.stricter() { ("1;33", "promotes") } else { ("36", "relaxes") };
+        let _ = writeln!(
+            out,
+            "      {} {}: {} -> {}",
+            style.paint(tone, word),
+            rule.rule,
+            rule.before,
+            rule.after
+        );
+    }
     if step.guarded {
         let _ = writeln!(
             out,

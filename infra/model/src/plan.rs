@@ -487,12 +487,14 @@ impl<'a> World<'a> {
                 action: Action::Delete,
                 id: Some(object.id.clone()),
                 changes: Vec::new(),
-                reasons: vec![match address.as_str().split_once('@') {
+                reasons: match address.as_str().split_once('@') {
                     Some((new, _)) if self.graph.resources.contains_key(&Address::new(new)) => {
-                        format!("another object is {new} now; an earlier replacement did not finish")
+                        vec![format!("another object is {new} now; an earlier replacement did not finish")]
                     }
-                    _ => "the environment does not name it".to_owned(),
-                }],
+                    // Where nothing is wanted at all, that is the reason for everything.
+                    _ if self.graph.resources.is_empty() => Vec::new(),
+                    _ => vec!["the environment does not name it".to_owned()],
+                },
                 interrupts: Vec::new(),
                 create_first: false,
                 guarded: object.kind.spec().store || protected(object),

@@ -414,9 +414,11 @@ impl<'a> World<'a> {
         let spec = wanted.kind.spec();
         let (fields, others) = self.effective(wanted, object, remade);
         let mut changes = diff::fields(spec, &fields, &object.fields);
-        if spec.tags {
-            changes.extend(diff::tags(&self.graph.tags_of(address, wanted), &object.tags));
-        }
+        let tags = self.graph.tags_of(address, wanted);
+        changes.extend(diff::tags(&tags, &object.tags).into_iter().filter(|change| {
+            // A marker holds whose it is and nothing else.
+            spec.tags || self.graph.scope.ownership(address).contains_key(&change.path["tags/".len()..])
+        }));
         for change in &mut changes {
             change.origin = wanted.origin_of(&change.path).map(str::to_owned);
         }

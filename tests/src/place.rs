@@ -4,10 +4,11 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 
-/// The clone this was built from.
+/// The clone this runs for. Cargo says so when it runs something; what was compiled in may name another clone, as one
+/// target directory serves several.
 pub fn repository() -> PathBuf {
-    let here = Path::new(env!("CARGO_MANIFEST_DIR"));
-    here.parent().expect("the package lies in a folder of the clone").to_path_buf()
+    let told = std::env::var_os("CARGO_MANIFEST_DIR").unwrap_or_else(|| env!("CARGO_MANIFEST_DIR").into());
+    Path::new(&told).parent().expect("the package lies in a folder of the clone").to_path_buf()
 }
 
 /// `${XDG_CACHE_HOME:-~/.cache}/keyway`: what may be thrown away and is slow to get again.

@@ -268,7 +268,7 @@ impl Story {
         }
         println!("\n   # what stands, and how it hangs together");
         println!("   {infra} outputs --environment {ENVIRONMENT}");
-        println!("   {infra} graph --environment {ENVIRONMENT} --as mermaid");
+        println!("   {infra} graph --environment {ENVIRONMENT} --format mermaid");
         if let Some(group) = made.iter().find(|thing| thing.kind == "security-group") {
             let python = e2e::emulator::python(&mut |_| ())?;
             let open = serde_json::json!([{ "service": "ec2", "call": "authorize_security_group_ingress", "arguments": {

@@ -1,7 +1,9 @@
 //! Arguments, logs and signals of the process: the only place that looks at the environment.
 
 use anyhow::Context as _;
+use app_core::command::{self, StoreVerb};
 use app_core::config::Config;
+use app_core::core::store_options;
 use app_core::serve::Server;
 use app_core::source::{Clock, random};
 use clap::{Args, Parser, Subcommand};
@@ -22,6 +24,10 @@ Examples:
   KEYWAY_CORE_STORE__URL=postgres://keyway@db/keyway KEYWAY_CORE_STORE__PASSWORD=… \\
   KEYWAY_CORE_BUS__URL=redis://redis:6379 TOKEN_SIGNING_KEY=… app-core serve
       Apart from the gateways: everything from the environment.
+  app-core migrate
+  app-core backup --data ./keyway /backups/2028-02-29.ndjson
+  app-core audit export --tenant ten_… chain.txt && app-core audit verify chain.txt --keys keys.json
+      The store's verbs need store.url only; `audit verify` needs no database at all.
 
 Any field can be set by a variable: KEYWAY_CORE_<FIELD>, two underscores between a section and its field.
 Exit codes: 0 after stopping, 1 when something failed, 2 for a wrong configuration.";
@@ -36,6 +42,9 @@ pub struct Arguments {
     /// Check the configuration and exit
     #[arg(long, global = true)]
     pub check_config: bool,
+    /// The folder of an embedded core: database, root secret and administrator's key; made where they are missing
+    #[arg(long, global = true, value_name = "FOLDER")]
+    data: Option<PathBuf>,
     #[command(subcommand)]
     verb: Option<Verb>,
 }
@@ -44,6 +53,8 @@ pub struct Arguments {
 enum Verb {
     /// Serve devices, phones and the API until SIGTERM
     Serve(ServeArguments),
+    #[command(flatten)]
+    Store(StoreVerb),
 }
 
 #[derive(Args, Default)]
@@ -51,9 +62,6 @@ struct ServeArguments {
     /// Run the gateway in this process, on a bus in memory and with SQLite unless the store is configured
     #[arg(long)]
     embedded: bool,
-    /// With --embedded: the folder of database, root secret and administrator's key; made where they are missing
-    #[arg(long, value_name = "FOLDER", requires = "embedded")]
-    data: Option<PathBuf>,
 }
 
 impl Arguments {
@@ -64,8 +72,11 @@ impl Arguments {
         {
             usual(&mut variables, "BUS__KIND", "memory".to_owned());
             usual(&mut variables, "LISTEN", "127.0.0.1:8080".to_owned());
-            if let Some(folder) = &serve.data {
-                embedded_data(folder, &mut variables)
+        }
+        if let Some(folder) = &self.data {
+            usual(&mut variables, "STORE__URL", format!("sqlite:{}", folder.join("keyway.db").display()));
+            if !matches!(self.verb, Some(Verb::Store(_))) {
+                embedded_secrets(folder, &mut variables)
                     .with_context(|| format!("preparing --data {}", folder.display()))?;
             }
         }
@@ -78,7 +89,10 @@ impl Arguments {
             }
         };
         let file = file.as_ref().map(|(name, text)| (name.as_str(), text.as_str()));
-        Ok(Config::load(file, variables)?)
+        Ok(match &self.verb {
+            Some(Verb::Store(_)) => Config::load_store(file, variables)?,
+            Some(Verb::Serve(_)) | None => Config::load(file, variables)?,
+        })
     }
 }
 
@@ -90,13 +104,15 @@ fn usual(variables: &mut Vec<(String, String)>, field: &str, value: String) {
     }
 }
 
-/// Database, root secret and administrator's key of a small company, each in a file that only its owner reads.
-fn embedded_data(folder: &Path, variables: &mut Vec<(String, String)>) -> anyhow::Result<()> {
-    std::fs::create_dir_all(folder)?;
+/// Root secret and administrator's key of a small company, each in a file that only its owner reads.
+fn embedded_secrets(folder: &Path, variables: &mut Vec<(String, String)>) -> anyhow::Result<()> {
+    // Names and sealed keys are in the database: nobody else looks in here.
+    std::os::unix::fs::DirBuilderExt::mode(&mut std::fs::DirBuilder::new(), 0o700)
+        .recursive(true)
+        .create(folder)?;
     let secret = folder.join("root-secret");
     kept(&secret)?;
     let admin = kept(&folder.join("admin-key"))?;
-    usual(variables, "STORE__URL", format!("sqlite:{}", folder.join("keyway.db").display()));
     let given = |name: &str| variables.iter().any(|(known, _)| known == name);
     if !given("TOKEN_SIGNING_KEY") && !given("KEYWAY_CORE_KEYS__ROOT_SECRET") {
         usual(variables, "KEYS__ROOT_SECRET_FILE", secret.display().to_string());
@@ -122,6 +138,10 @@ pub async fn run(arguments: Arguments, config: Config) -> anyhow::Result<ExitCod
     start_logs(&config.log);
     match arguments.verb.unwrap_or(Verb::Serve(ServeArguments::default())) {
         Verb::Serve(arguments) => serve(arguments, config).await,
+        Verb::Store(verb) => {
+            println!("{}", command::run(verb, store_options(&config.store)).await?);
+            Ok(ExitCode::SUCCESS)
+        }
     }
 }
 

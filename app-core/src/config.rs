@@ -105,6 +105,25 @@ impl Config {
         file: Option<(&str, &str)>,
         variables: impl IntoIterator<Item = (String, String)>,
     ) -> Result<Self, ConfigFaults> {
+        let config = Self::read(file, variables)?;
+        let faults = config.faults();
+        if faults.is_empty() { Ok(config) } else { Err(ConfigFaults(faults)) }
+    }
+
+    /// For the verbs that work on the store and end: keys and addresses of others are not their business.
+    pub fn load_store(
+        file: Option<(&str, &str)>,
+        variables: impl IntoIterator<Item = (String, String)>,
+    ) -> Result<Self, ConfigFaults> {
+        let config = Self::read(file, variables)?;
+        let faults: Vec<String> = config.store_fault().into_iter().collect();
+        if faults.is_empty() { Ok(config) } else { Err(ConfigFaults(faults)) }
+    }
+
+    fn read(
+        file: Option<(&str, &str)>,
+        variables: impl IntoIterator<Item = (String, String)>,
+    ) -> Result<Self, ConfigFaults> {
         let mut merged: toml::Table =
             toml::from_str(DEFAULTS).expect("the defaults are TOML; a test reads them");
         let mut faults = Vec::new();
@@ -130,18 +149,18 @@ impl Config {
         if !faults.is_empty() {
             return Err(ConfigFaults(faults));
         }
-        let config = Self::deserialize(merged)
-            .map_err(|error| ConfigFaults(vec![error.to_string().trim_end().replace('\n', " ")]))?;
-        let faults = config.faults();
-        if faults.is_empty() { Ok(config) } else { Err(ConfigFaults(faults)) }
+        Self::deserialize(merged)
+            .map_err(|error| ConfigFaults(vec![error.to_string().trim_end().replace('\n', " ")]))
+    }
+
+    fn store_fault(&self) -> Option<String> {
+        let known = ["sqlite:", "postgres://", "postgresql://"];
+        let is_known = known.iter().any(|scheme| self.store.url.starts_with(scheme));
+        (!is_known).then(|| "store.url: must start with sqlite: or postgres://".to_owned())
     }
 
     fn faults(&self) -> Vec<String> {
-        let mut faults = Vec::new();
-        let known = ["sqlite:", "postgres://", "postgresql://"];
-        if !known.iter().any(|scheme| self.store.url.starts_with(scheme)) {
-            faults.push("store.url: must start with sqlite: or postgres://".to_owned());
-        }
+        let mut faults: Vec<String> = self.store_fault().into_iter().collect();
         let redis = ["redis://", "rediss://", "redis-sentinel://", "redis-cluster://", "rediss-cluster://"];
         if self.bus.kind == BusKind::Redis && !redis.iter().any(|scheme| self.bus.url.starts_with(scheme)) {
             faults.push("bus.url: must be an address like redis://127.0.0.1:6379".to_owned());

@@ -109,11 +109,11 @@ impl Core {
         Ok(committed)
     }
 
-    /// Takes a try at a code; refuses when there were too many.
-    pub fn spend_guess(&self) -> Result<(), ()> {
+    /// Takes a try at a code; false when there were too many.
+    pub fn spend_guess(&self) -> bool {
         let now = Now { mono_ms: self.begun.elapsed().as_millis() as u64, unix_ms: 0 };
         let mut guesses = self.guesses.lock().unwrap_or_else(PoisonError::into_inner);
-        if guesses.take(now) { Ok(()) } else { Err(()) }
+        guesses.take(now)
     }
 
     pub fn is_stopping(&self) -> bool {

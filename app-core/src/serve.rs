@@ -47,6 +47,11 @@ impl Server {
             ..RedisOptions::new(with_password(&config.bus.url, &config.bus.password))
         };
         let backend = RedisBackend::connect(options).await.context("connecting to Redis (bus.url)")?;
+        Self::on(config, clock, backend).await
+    }
+
+    /// On a bus that is there, whoever holds its other end.
+    pub async fn on(config: Config, clock: Clock, backend: Arc<dyn Backend>) -> anyhow::Result<Self> {
         let (public, private) = listen(&config).await?;
         let core = Core::open(&config, clock).await?;
         Ok(Self { core, backend, gateway: None, public, private, config })
@@ -174,6 +179,8 @@ fn gateway_config(config: &Config, jwks_url: &str) -> anyhow::Result<ws_gateway:
         ("TOKENS__JWKS_URL", jwks_url.to_owned()),
         ("TOKENS__ISSUER", config.tokens.issuer.clone()),
         ("TOKENS__AUDIENCE", config.tokens.audience.clone()),
+        // The core beside it goes too: there is no other node to move clients to slowly.
+        ("DRAIN__WINDOW_MS", "2000".to_owned()),
         ("NAMESPACES__DEVICE__PRESENCE", "true".to_owned()),
         ("LIMITS__PRESENCE_TTL_MS", PRESENCE_TTL_MS.to_string()),
     ];

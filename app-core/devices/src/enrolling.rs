@@ -54,7 +54,12 @@ async fn enrol(core: &str, of: &str, code: &str, key: &SigningKey, nonce: String
 }
 
 /// Makes this a device for the door that the code was made for.
-pub async fn enrol_door(core: &str, code: &str, own: OwnKey, dice: &mut Dice) -> anyhow::Result<DoorEnrolment> {
+pub async fn enrol_door(
+    core: &str,
+    code: &str,
+    own: OwnKey,
+    dice: &mut Dice,
+) -> anyhow::Result<DoorEnrolment> {
     let answer = enrol(core, "devices", code, &own.signing()?, dice.nonce()).await?;
     let keys: Vec<CoreKey> = field(&answer, "core")?;
     Ok(DoorEnrolment {
@@ -73,7 +78,12 @@ pub async fn enrol_door(core: &str, code: &str, own: OwnKey, dice: &mut Dice) ->
 }
 
 /// Makes this a phone of the person that the code was made for.
-pub async fn enrol_phone(core: &str, code: &str, own: OwnKey, dice: &mut Dice) -> anyhow::Result<PhoneEnrolment> {
+pub async fn enrol_phone(
+    core: &str,
+    code: &str,
+    own: OwnKey,
+    dice: &mut Dice,
+) -> anyhow::Result<PhoneEnrolment> {
     let answer = enrol(core, "phones", code, &own.signing()?, dice.nonce()).await?;
     Ok(PhoneEnrolment {
         tenant: field(&answer, "tenant")?,

@@ -56,7 +56,8 @@ fn read(answer: &[u8]) -> anyhow::Result<(u16, Value)> {
     let status = head.split(' ').nth(1).and_then(|status| status.parse().ok()).context("no status")?;
     let chunked = head.to_ascii_lowercase().contains("transfer-encoding: chunked");
     let body = if chunked { dechunked(body)? } else { body.to_owned() };
-    let value = if body.trim().is_empty() { Value::Null } else { serde_json::from_str(&body).context("not JSON")? };
+    let value =
+        if body.trim().is_empty() { Value::Null } else { serde_json::from_str(&body).context("not JSON")? };
     Ok((status, value))
 }
 
@@ -100,9 +101,15 @@ mod tests {
     fn answers_whole_and_in_chunks() {
         let whole = "HTTP/1.1 201 Created\r\nContent-Length: 7\r\n\r\n{\"a\":1}";
         assert_eq!(read(whole.as_bytes()).unwrap(), (201, serde_json::json!({"a": 1})));
-        let chunks = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\n{\"a\r\n4\r\n\":1}\r\n0\r\n\r\n";
+        let chunks =
+            "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\n{\"a\r\n4\r\n\":1}\r\n0\r\n\r\n";
         assert_eq!(read(chunks.as_bytes()).unwrap(), (200, serde_json::json!({"a": 1})));
-        for bad in ["", "HTTP/1.1 200 OK", "HTTP/1.1 x\r\n\r\n", "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n9\r\n{"] {
+        for bad in [
+            "",
+            "HTTP/1.1 200 OK",
+            "HTTP/1.1 x\r\n\r\n",
+            "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n9\r\n{",
+        ] {
             assert!(read(bad.as_bytes()).is_err(), "{bad}");
         }
         for bad in ["https://a", "http://", "http://a/b", "a:1"] {

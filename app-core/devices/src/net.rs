@@ -3,8 +3,8 @@
 
 use crate::client::{ClientSession, FromServer};
 use crate::dice::Dice;
-use crate::enrolling::Renewal;
 use crate::door::{Call, Input};
+use crate::enrolling::Renewal;
 use crate::flash::Flash;
 use crate::phone::PhoneCore;
 use crate::scene::DoorShell;

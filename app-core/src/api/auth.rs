@@ -18,7 +18,6 @@ pub const KEY_PREFIX: &str = "kwk_";
 /// A caller with a key of a tenant.
 pub struct Caller {
     pub tenant: Arc<Tenant>,
-    pub rights: Rights,
     /// The key's id, for the audit trail.
     pub name: String,
 }
@@ -59,7 +58,7 @@ pub async fn caller(core: &Core, headers: &HeaderMap, wanted: Rights) -> Result<
             format!("this needs a key with the rights `{}`", word(wanted)),
         ));
     }
-    Ok(Caller { tenant: core.tenant(row.tenant).await?, rights: key.rights, name: key.id.to_string() })
+    Ok(Caller { tenant: core.tenant(row.tenant).await?, name: key.id.to_string() })
 }
 
 impl Caller {

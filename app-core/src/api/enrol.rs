@@ -108,8 +108,9 @@ struct Opened {
 
 /// Finds what a code opens, and checks the proof. A wrong code, a used one and one that has run out look alike.
 async fn open(core: &Core, headers: &HeaderMap, input: &Enrol) -> Result<Opened, Problem> {
-    core.spend_guess()
-        .map_err(|()| Problem::new(Code::TooMany, "too many enrolments at once; wait a moment"))?;
+    if !core.spend_guess() {
+        return Err(Problem::new(Code::TooMany, "too many enrolments at once; wait a moment"));
+    }
     let closed =
         || Problem::new(Code::Gone, "this code opens nothing: it is wrong, used, or older than 15 minutes");
     let letters = code::canonical(&input.code).ok_or_else(closed)?;

@@ -11,13 +11,21 @@ use crate::store::kind::OnceSpace;
 use keyway_domain::decision::{Attempt, FirstPerson, Pin, Shown, decide};
 use keyway_domain::message::device::{AccessReply, AccessRequest};
 use keyway_domain::message::statement::{DecisionStatement, Verdict};
-use keyway_domain::sign::{Kind, SigningKey};
+use keyway_domain::sign::{Kind, SigningKey, TrustedKeys};
 use keyway_domain::time::Moment;
 
 /// A live decision is good for this long: the door's own wait and the way back.
 const DECISION_MS: u64 = 1_500;
-/// Copies of a request that a consumer group delivers again come within minutes.
-const REMEMBERED_MS: u64 = 10 * 60_000;
+/// A request that has spent a use is known for this long: who keeps a copy of it spends no second one.
+const REMEMBERED_MS: u64 = 90 * 24 * 3_600_000;
+
+/// Reads a device's signed request. One of another device or tenant is nothing here.
+pub fn read(facts: &TenantFacts, device: &DeviceDoc, jws: &str) -> Option<AccessRequest> {
+    let keys = TrustedKeys::of(device.kid, device.key.clone());
+    let request: AccessRequest = keys.read(Kind::AccessRequest, jws).ok()?;
+    let ours = (request.tenant, request.device, request.door) == (facts.tenant, device.id, device.door);
+    ours.then_some(request)
+}
 
 /// The reply, and what has to be committed before it leaves, if anything has.
 pub fn access(
@@ -27,9 +35,6 @@ pub fn access(
     request: &AccessRequest,
     ids: &mut Ids,
 ) -> Option<(AccessReply, Option<Change>)> {
-    if request.door != device.door {
-        return None;
-    }
     let now = ids.now;
     let door = facts.facts.doors.get(&device.door)?;
     let at = facts.facts.at_door(device.door, facts.situation(door)).ok()?;

@@ -3,6 +3,8 @@
 // The lint knows `#[test]` functions only, not what they call.
 #![allow(clippy::unwrap_used)]
 
+mod api;
 mod embedded;
+mod hostile;
 mod house;
 mod store;

@@ -107,7 +107,7 @@ async fn connect(
     let reader_key = identity.reader_key;
     let flash = FileFlash::open(&memory).with_context(|| format!("could not open {}", memory.display()))?;
     let clock = Forward::begin();
-    let mut door = DoorShell::start(identity, flash, clock.now().0, clock.now())?;
+    let mut door = DoorShell::start(identity, flash, dice_of_the_system()?.roll(), clock.now())?;
     (door.drift_ppm, door.pause_before_move_ms) = (drift_ppm, pause_ms);
     // Hands are slower than a door; sixteen of them waiting is a script that runs away, which then waits.
     let (tell, mut hands) = mpsc::channel(16);

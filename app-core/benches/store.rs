@@ -1,8 +1,9 @@
 //! What the store does per second of CPU, on SQLite and on a real Postgres with its syncs on: changes as `event.report`
 //! and `door.unlock` make them, from 64 callers at once. `cargo bench -p app-core --bench store` prints a table; CPU is
 //! that of this process and of Postgres together, since both have to be paid for.
-#![allow(clippy::unwrap_used, clippy::print_stdout)]
+#![allow(clippy::unwrap_used)]
 
+#[allow(dead_code)]
 #[path = "../tests/it/store/postgres.rs"]
 mod postgres;
 #[allow(dead_code)]

@@ -2,7 +2,6 @@
 //! virtual doors and phones that enrol as anybody's would.
 
 use app_core::config::Config;
-use app_core::core::Core;
 use app_core::serve::Server;
 use app_core::source::Clock;
 use keyway_devices::dice::Dice;
@@ -39,7 +38,6 @@ pub async fn wait_for<T, S: std::fmt::Debug>(what: &str, mut look: impl AsyncFnM
 pub struct House {
     pub url: String,
     pub key: String,
-    pub core: Arc<Core>,
     pub site: String,
     stop: Option<oneshot::Sender<()>>,
     running: Option<JoinHandle<anyhow::Result<()>>>,
@@ -67,7 +65,6 @@ impl House {
 
     pub async fn of(server: Server, folder: tempfile::TempDir) -> Self {
         let url = format!("http://{}", server.public_address().unwrap());
-        let core = Arc::clone(&server.core);
         let (stop, stopped) = oneshot::channel::<()>();
         let running = tokio::spawn(server.run(async move {
             let _ = stopped.await;
@@ -75,7 +72,7 @@ impl House {
         let tenant = wanted("POST", &url, "/v1/tenants", Some(ADMIN), Some(&json!({ "name": "Acme" }))).await;
         let key = tenant.unwrap()["api_key"]["secret"].as_str().unwrap().to_owned();
         let mut house =
-            Self { url, key, core, site: String::new(), stop: Some(stop), running: Some(running), folder };
+            Self { url, key, site: String::new(), stop: Some(stop), running: Some(running), folder };
         let site = house.post("/v1/sites", json!({ "name": "Tallinn", "zone": "Europe/Tallinn" })).await;
         house.site = id(&site);
         house
@@ -145,7 +142,6 @@ pub struct Seen {
 /// A door that runs in a task until it is stopped.
 pub struct Running {
     pub hands: mpsc::Sender<Hand>,
-    pub reader_key: [u8; 32],
     seen: Arc<Mutex<Seen>>,
     task: JoinHandle<DoorShell<MemoryFlash>>,
 }
@@ -154,7 +150,6 @@ impl Running {
     pub fn start(enrolment: &DoorEnrolment) -> Self {
         let clock = Forward::begin();
         let identity = Arc::new(enrolment.identity().unwrap());
-        let reader_key = identity.reader_key;
         let entropy = dice_of_the_system().unwrap().roll();
         let mut door = DoorShell::start(identity, MemoryFlash::default(), entropy, clock.now()).unwrap();
         let endpoint = enrolment.endpoint(None).unwrap();
@@ -174,7 +169,7 @@ impl Running {
             run_door(&endpoint, &mut door, clock, &mut taken, look).await.unwrap();
             door
         });
-        Self { hands, reader_key, seen, task }
+        Self { hands, seen, task }
     }
 
     pub fn seen(&self) -> Seen {

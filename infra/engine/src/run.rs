@@ -113,7 +113,7 @@ pub async fn carry_out(
                 outcome = &mut running => outcome,
                 why = &mut kept => {
                     // Finish what is in flight, begin nothing more.
-                    let _ = around.stop.send(true);
+                    around.stop.send_replace(true);
                     let mut outcome = running.await;
                     outcome.stopped = Some(why);
                     outcome

@@ -169,7 +169,7 @@ async fn carry_out(
         finished = &mut running => finished?,
         () = interrupted() => {
             session.output.note("interrupted: finishing the calls in flight (once more ends at once; running again continues)");
-            let _ = stop.send(true);
+            stop.send_replace(true);
             tokio::select! {
                 finished = &mut running => finished?,
                 () = interrupted() => return Ok(Exit::Failed),
@@ -241,7 +241,7 @@ fn tell_end(session: &Session<'_>, outcome: &Outcome, plan: &Plan) {
         text.push_str(&format!("  {}  {}: {}\n", failure.address, failure.what, failure.error));
     }
     for (address, because) in &outcome.skipped {
-        text.push_str(&format!("  {address}  not done, because of {because}\n"));
+        text.push_str(&format!("  {address}  not done: {because}\n"));
     }
     if let Some(why) = &outcome.stopped {
         text.push_str(&format!("  stopped: {why}\n"));

@@ -242,7 +242,8 @@ impl Company {
         std::fs::write(self.path("bent.txt"), bent)?;
         let (status, found) = self.run("app-core", &["audit", "verify", "bent.txt"])?;
         ensure!(status != Some(0), "a changed chain was believed: {found}");
-        Ok((first_line(&held), first_line(found.rsplit(": entry").next().unwrap_or(&found))))
+        let named = found.split_once(": entry ").map_or(found.clone(), |(_, rest)| format!("entry {rest}"));
+        Ok((first_line(&held), first_line(&named)))
     }
 }
 

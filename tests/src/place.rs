@@ -46,6 +46,9 @@ pub const BUILD_PROGRAMS: [&str; 12] = [
     "tidy",
 ];
 
+/// When only the door's part is wanted: a minute or two, and none of the AWS SDKs.
+pub const BUILD_DOOR: [&str; 6] = ["build", "--package", "app-core", "--package", "keyway-devices", "--bins"];
+
 /// A program of this repository: in `KEYWAY_BIN_DIR`, or where cargo put it beside the running test.
 pub fn binary(name: &str) -> Result<PathBuf> {
     let mut tried = Vec::new();

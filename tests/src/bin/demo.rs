@@ -26,15 +26,17 @@ const INTERRUPTED: u8 = 130;
 const HELP: &str = "\
 cargo demo            apply `staging` to an AWS emulator on this machine, open a door by a phone, and keep it until Ctrl-C
 cargo demo --once     the same, then take everything away again and end with status 0
+cargo demo --door     the door and its phones only: no AWS emulator, no Python, ready in two minutes
 
 It needs Rust and Python 3.10 or newer; no AWS account, no Docker. The first run compiles the AWS SDKs (about ten
 minutes on two cores) and fetches the emulator; later runs take seconds.";
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).filter(|argument| argument != "--").collect();
-    let once = match arguments.iter().map(String::as_str).collect::<Vec<_>>().as_slice() {
-        [] => false,
-        ["--once"] => true,
+    let what = match arguments.iter().map(String::as_str).collect::<Vec<_>>().as_slice() {
+        [] => What::Everything { once: false },
+        ["--once"] => What::Everything { once: true },
+        ["--door"] => What::Door,
         ["--help" | "-h"] => {
             println!("{HELP}");
             return ExitCode::SUCCESS;
@@ -44,7 +46,7 @@ fn main() -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
-    let told = Ending::listen().and_then(|ending| match demo(once, &ending) {
+    let told = Ending::listen().and_then(|ending| match demo(&what, &ending) {
         // What failed, failed because it was told to stop.
         Err(_) if ending.came() => Ok(ExitCode::from(INTERRUPTED)),
         told => told.map(|()| ExitCode::SUCCESS),
@@ -58,10 +60,20 @@ fn main() -> ExitCode {
     }
 }
 
-fn demo(once: bool, ending: &Ending) -> Result<()> {
+enum What {
+    Everything { once: bool },
+    Door,
+}
+
+fn demo(what: &What, ending: &Ending) -> Result<()> {
     let story = Story::new();
+    let What::Everything { once } = *what else {
+        story.chapter("1. Build the programs", "core, a door and a phone");
+        let program = build(&story, "app-core", &place::BUILD_DOOR)?;
+        return doors(&story, 2, program.parent().context("the folder of the programs")?);
+    };
     story.chapter("1. Build the programs", "the first time this compiles the AWS SDKs: about ten minutes");
-    let program = build(&story)?;
+    let program = build(&story, "infra", &place::BUILD_PROGRAMS)?;
     story.chapter(
         "2. Start an AWS account that is not one",
         "moto server, with AWS's refusals put back (docs/testing.md)",
@@ -100,7 +112,7 @@ fn demo(once: bool, ending: &Ending) -> Result<()> {
     story.done(&format!("the second plan is empty, after {} reading calls", proxy.counts().reading));
     story.chapter("5. What stands there", "as the emulator itself knows it");
     story.standing(&made);
-    doors(&story, infra.program.parent().context("the folder of the programs")?)?;
+    doors(&story, 6, infra.program.parent().context("the folder of the programs")?)?;
     if once {
         return take_away(&story, &infra, &emulator, &before);
     }
@@ -112,9 +124,9 @@ fn demo(once: bool, ending: &Ending) -> Result<()> {
 }
 
 /// A small company in one process, and what happens at its door.
-fn doors(story: &Story, bin: &Path) -> Result<()> {
+fn doors(story: &Story, chapter: u32, bin: &Path) -> Result<()> {
     story.chapter(
-        "6. One door",
+        &format!("{chapter}. One door"),
         "core, gateway and database in one process; door and phones as programs of their own",
     );
     let began = Instant::now();
@@ -240,9 +252,9 @@ const CREDENTIALS: [(&str, &str); 4] = [
     ("AWS_EC2_METADATA_DISABLED", "true"),
 ];
 
-fn build(story: &Story) -> Result<std::path::PathBuf> {
+fn build(story: &Story, name: &str, arguments: &[&str]) -> Result<std::path::PathBuf> {
     if std::env::var_os("KEYWAY_BIN_DIR").is_some() {
-        let program = place::binary("infra")?;
+        let program = place::binary(name)?;
         story.done(&format!("{} (KEYWAY_BIN_DIR)", program.display()));
         return Ok(program);
     }
@@ -250,14 +262,14 @@ fn build(story: &Story) -> Result<std::path::PathBuf> {
     let target = place::target()?;
     let began = Instant::now();
     let built = Command::new(cargo)
-        .args(place::BUILD_PROGRAMS)
+        .args(arguments)
         .current_dir(place::repository())
         .env("CARGO_TARGET_DIR", &target)
         .stdin(Stdio::null())
         .status()
         .context("starting cargo")?;
-    ensure!(built.success(), "cargo could not build infra");
-    let program = target.join("debug/infra");
+    ensure!(built.success(), "cargo could not build {name}");
+    let program = target.join("debug").join(name);
     ensure!(program.is_file(), "cargo built no {}", program.display());
     story.done(&format!("{} ({:.1} s)", program.display(), began.elapsed().as_secs_f64()));
     Ok(program)

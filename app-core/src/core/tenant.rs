@@ -1,0 +1,69 @@
+//! A tenant in memory: its signing key, its reader key, and its facts as of the version they were read at.
+
+use super::keys;
+use crate::doc::{KeyPurpose, READER_KEY, SealedDoc, SigningKeyDoc};
+use crate::facts::TenantFacts;
+use crate::identity::seal::Root;
+use crate::store::kind::RecordKind;
+use crate::store::{PAGE_MAX, Store, StoreError, TenantScope};
+use keyway_domain::id::{KeyId, TenantId};
+use keyway_domain::sign::{PublicKey, SigningKey};
+use keyway_domain::time::UnixMs;
+use std::sync::Arc;
+use zeroize::Zeroizing;
+
+pub struct Tenant {
+    pub id: TenantId,
+    pub scope: TenantScope,
+    /// Signs for the tenant's doors.
+    pub key: SigningKey,
+    pub reader_key: Zeroizing<[u8; 32]>,
+    /// Held while the facts are read anew, so that a hundred requests read them once.
+    facts: tokio::sync::Mutex<Option<Arc<TenantFacts>>>,
+}
+
+impl Tenant {
+    pub async fn read(id: TenantId, store: &Store, root: &Root) -> Result<Self, StoreError> {
+        let scope = TenantScope::of(id);
+        let missing = || StoreError::NotFound { what: format!("{id}") };
+        let page = store.records(scope, RecordKind::SigningKey, None, None, PAGE_MAX).await?;
+        let mut newest = None;
+        for row in &page.items {
+            let doc: SigningKeyDoc = row.read()?;
+            // In the order of their making: the last one signs.
+            if doc.purpose == KeyPurpose::Tenant {
+                newest = Some(keys::open(root, &doc)?);
+            }
+        }
+        let key = newest.ok_or_else(missing)?;
+        let reader = store.record(scope, RecordKind::Setting, READER_KEY).await?.ok_or_else(missing)?;
+        let sealed: SealedDoc = reader.read()?;
+        let reader_key = keys::open_sealed(root, &reader_key_name(id), &sealed.sealed)?;
+        Ok(Self { id, scope, key, reader_key, facts: tokio::sync::Mutex::new(None) })
+    }
+
+    /// What devices of this tenant trust.
+    pub fn trusted(&self) -> Vec<(KeyId, PublicKey)> {
+        vec![(self.key.id, self.key.public())]
+    }
+
+    /// The facts as they are committed now.
+    pub async fn facts(&self, store: &Store, now: UnixMs) -> Result<Arc<TenantFacts>, StoreError> {
+        let mut held = self.facts.lock().await;
+        if let Some(facts) = held.as_ref()
+            && now < facts.stale_at
+            && store.facts_version(self.scope).await? == facts.version
+        {
+            return Ok(Arc::clone(facts));
+        }
+        let rows = store.facts(self.scope).await?;
+        let facts = Arc::new(TenantFacts::read(self.id, &rows, now)?);
+        *held = Some(Arc::clone(&facts));
+        Ok(facts)
+    }
+}
+
+/// The name that a reader key is sealed under: that of one tenant does not open as another's.
+pub fn reader_key_name(tenant: TenantId) -> String {
+    format!("{tenant}/{READER_KEY}")
+}

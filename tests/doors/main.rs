@@ -26,7 +26,7 @@ use ledger::{Door, compare_commands, compare_events};
 const DOORS: usize = 4;
 const PHONES: usize = 2;
 /// After the last fault: a door waits up to 30 s before it tries again, a command is settled by the next report.
-const QUIET_MAX: Duration = Duration::from_secs(150);
+const QUIET_MAX: Duration = Duration::from_secs(90);
 
 fn number(name: &str, otherwise: u64) -> u64 {
     std::env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(otherwise)
@@ -114,9 +114,10 @@ fn hands(places: Arc<Mutex<Vec<Place>>>, mut dice: Dice, stop: Arc<AtomicBool>) 
 }
 
 fn quiet(places: &Mutex<Vec<Place>>, tenant: &Tenant, folder: &Path) -> Result<(), String> {
-    let held: usize = places.lock().unwrap().iter().map(|place| place.read(folder).held()).sum();
-    if held > 0 {
-        return Err(format!("{held} events are still held by doors"));
+    let places = places.lock().unwrap();
+    let held: Vec<usize> = places.iter().map(|place| place.read(folder).held()).collect();
+    if held.iter().any(|held| *held > 0) {
+        return Err(format!("events that doors still hold: {held:?}"));
     }
     let open = tenant.all("/v1/commands").map_err(|error| format!("{error:#}"))?;
     let open: Vec<_> = open.iter().filter(|command| command["final"] != true).collect();
@@ -154,8 +155,12 @@ fn whatever_fails_nothing_is_lost_doubled_late_or_made_up() {
     let asked: Vec<(usize, usize)> = phones.into_iter().map(|phone| phone.join().unwrap()).collect();
     let taps = tapping.join().unwrap();
     apart.wait_ready().unwrap();
-    wait_for("doors and commands coming to rest", QUIET_MAX, || quiet(&places, &tenant, &folder))
-        .unwrap_or_else(|error| panic!("seed {seed}: {error}\ncore: {}", apart.core.complaints()));
+    let rested = wait_for("doors and commands coming to rest", QUIET_MAX, || quiet(&places, &tenant, &folder));
+    if let Err(error) = rested {
+        if std::env::var_os("HOLD").is_some() { println!("HOLD {error} {}", folder.display()); std::thread::park_timeout(Duration::from_secs(400)); }
+        let gateways: Vec<String> = apart.gateways.iter().map(Program::complaints).collect();
+        panic!("seed {seed}: {error}\ncore: {}\ngateways: {}", apart.core.complaints(), gateways.join("\n"));
+    }
 
     let doors: Vec<Door> = places.lock().unwrap().iter().map(|place| place.read(&folder)).collect();
     let (events, commands) = (tenant.all("/v1/events").unwrap(), tenant.all("/v1/commands").unwrap());

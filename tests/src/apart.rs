@@ -128,10 +128,7 @@ impl Apart {
     }
 
     pub fn tenant(&self) -> Result<Tenant> {
-        let admin = Tenant { core: self.core_address.clone(), id: String::new(), key: ADMIN_KEY.into() };
-        let made = admin.post("/v1/tenants", &json!({ "name": "Acme" }))?;
-        let key = made["api_key"]["secret"].as_str().with_context(|| format!("a tenant's key in {made}"))?;
-        Ok(Tenant { id: id(&made)?, key: key.into(), ..admin })
+        Tenant::make(&self.core_address, ADMIN_KEY)
     }
 
     /// A verb of core's binary that ends, over the same configuration.
@@ -177,6 +174,14 @@ pub fn id(made: &Value) -> Result<String> {
 }
 
 impl Tenant {
+    /// A new one, by the administrator's key.
+    pub fn make(core: &str, admin_key: &str) -> Result<Self> {
+        let admin = Self { core: core.into(), id: String::new(), key: admin_key.into() };
+        let made = admin.post("/v1/tenants", &json!({ "name": "Acme" }))?;
+        let key = made["api_key"]["secret"].as_str().with_context(|| format!("a tenant's key in {made}"))?;
+        Ok(Self { id: id(&made)?, key: key.into(), ..admin })
+    }
+
     fn call(&self, method: &str, path: &str, body: Option<&Value>) -> Result<Value> {
         let request = Message {
             first_line: format!("{method} {path} HTTP/1.1"),

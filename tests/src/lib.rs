@@ -10,6 +10,7 @@ pub mod answer;
 pub mod apart;
 pub mod behind;
 pub mod call;
+pub mod company;
 pub mod emulator;
 pub mod fault;
 pub mod http;

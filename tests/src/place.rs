@@ -29,9 +29,25 @@ pub fn target() -> Result<PathBuf> {
     }
 }
 
-/// What cargo is asked for when only `infra` is wanted. The whole workspace and a test target are named so that features
+/// What cargo is asked for when only the programs are wanted. The whole workspace and a test target are named so that features
 /// are unified as for `cargo test --workspace`: another selection would compile the AWS SDKs a second time.
-pub const BUILD_INFRA: [&str; 6] = ["build", "--workspace", "--bin", "infra", "--test", "tidy"];
+pub const BUILD_PROGRAMS: [&str; 12] = [
+    "build",
+    "--workspace",
+    "--bin",
+    "infra",
+    "--bin",
+    "app-core",
+    "--bin",
+    "door",
+    "--bin",
+    "phone",
+    "--test",
+    "tidy",
+];
+
+/// When only the door's part is wanted: a minute or two, and none of the AWS SDKs.
+pub const BUILD_DOOR: [&str; 6] = ["build", "--package", "app-core", "--package", "keyway-devices", "--bins"];
 
 /// A program of this repository: in `KEYWAY_BIN_DIR`, or where cargo put it beside the running test.
 pub fn binary(name: &str) -> Result<PathBuf> {

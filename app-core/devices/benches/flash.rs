@@ -15,8 +15,8 @@ const BEGUN: UnixMs = UnixMs(1_790_000_000_000);
 const RECORDS: u64 = 2_000;
 
 fn main() -> anyhow::Result<()> {
-    let words = std::env::args().skip(1).filter(|word| !word.starts_with("--"));
-    let records = words.last().map_or(Ok(RECORDS), |text| text.parse())?;
+    let mut words = std::env::args().skip(1).filter(|word| !word.starts_with("--"));
+    let records = words.next_back().map_or(Ok(RECORDS), |text| text.parse())?;
     let folder = tempfile::tempdir()?;
     let path = folder.path().join("door.ndjson");
 

@@ -225,6 +225,8 @@ async fn serve_door<F: Flash>(
 ) -> anyhow::Result<bool> {
     held.half_dead = false;
     let mut timer_at: Option<tokio::time::Instant> = None;
+    // The timer of the link before has gone with it: one that is thought to be set would never be set again.
+    door.timer_went();
     loop {
         if let Some(wait_ms) = door.timer_to_set(held.clock.now()) {
             timer_at = Some(tokio::time::Instant::now() + Duration::from_millis(wait_ms));

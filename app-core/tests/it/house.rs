@@ -142,7 +142,6 @@ pub struct Seen {
 /// A door that runs in a task until it is stopped.
 pub struct Running {
     pub hands: mpsc::Sender<Hand>,
-    pub reader_key: [u8; 32],
     seen: Arc<Mutex<Seen>>,
     task: JoinHandle<DoorShell<MemoryFlash>>,
 }
@@ -151,7 +150,6 @@ impl Running {
     pub fn start(enrolment: &DoorEnrolment) -> Self {
         let clock = Forward::begin();
         let identity = Arc::new(enrolment.identity().unwrap());
-        let reader_key = identity.reader_key;
         let entropy = dice_of_the_system().unwrap().roll();
         let mut door = DoorShell::start(identity, MemoryFlash::default(), entropy, clock.now()).unwrap();
         let endpoint = enrolment.endpoint(None).unwrap();
@@ -171,7 +169,7 @@ impl Running {
             run_door(&endpoint, &mut door, clock, &mut taken, look).await.unwrap();
             door
         });
-        Self { hands, reader_key, seen, task }
+        Self { hands, seen, task }
     }
 
     pub fn seen(&self) -> Seen {

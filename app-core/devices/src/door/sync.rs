@@ -59,9 +59,11 @@ impl DoorCore {
                 None => self.time_due = MonoMs(mono.0 + CALL_TIMEOUT_MS),
             }
         } else if self.report_call.is_some_and(|(call, _)| call == id) {
-            self.report_call = None;
             let reply = payload.and_then(|payload| serde_json::from_slice::<EventReply>(&payload).ok());
+            // Refused or failed: the call stays until its time is over and is then begun anew. Without that the events
+            // would lie here until the next one happens.
             if let Some(reply) = reply.filter(|reply| reply.epoch == self.events.epoch()) {
+                self.report_call = None;
                 self.committed(reply.watermark, out);
                 let from = reply.wanted.first().map_or(reply.watermark + 1, |range| range.from);
                 self.report_from(from, mono, out);

@@ -34,6 +34,9 @@ const MAY_USE: [(&str, &[&str]); 11] = [
     ("tests", &["app-core/domain", "app-core/devices", "ws-gateway/protocol", "ws-gateway/bus"]),
 ];
 
+/// What a crate's own tests and benches may use besides.
+const TESTS_MAY_USE: [(&str, &[&str]); 1] = [("app-core", &["app-core/devices"])];
+
 /// What a pure crate may not link, by the start of its name: clocks, sockets, files, stores.
 const IMPURE_CRATES: [&str; 10] =
     ["tokio", "aws-", "fred", "redis", "sqlx", "reqwest", "hyper", "axum", "async-std", "cedar-policy"];
@@ -89,13 +92,18 @@ pub fn directions(manifests: &[Manifest]) -> Vec<Problem> {
         if !manifest.lints {
             problems.push(Problem::new(&place, "lacks `[lints] workspace = true`"));
         }
-        let allowed = MAY_USE
-            .iter()
-            .find(|(folder, _)| *folder == manifest.folder)
-            .map_or(&[][..], |(_, allowed)| allowed);
-        for dependency in manifest.dependencies.iter().chain(&manifest.dev_dependencies) {
+        let allowed = |table: &[(&str, &'static [&'static str])]| {
+            let found = table.iter().find(|(folder, _)| *folder == manifest.folder);
+            found.map_or(&[][..], |(_, allowed)| allowed)
+        };
+        let in_tests = manifest.dev_dependencies.iter().map(|dependency| (dependency, true));
+        let everywhere = manifest.dependencies.iter().map(|dependency| (dependency, false));
+        for (dependency, in_tests) in everywhere.chain(in_tests) {
             let Some(other) = manifests.iter().find(|other| other.name == *dependency) else { continue };
-            if !allowed.contains(&other.folder.as_str()) {
+            let folder = other.folder.as_str();
+            if !allowed(&MAY_USE).contains(&folder)
+                && !(in_tests && allowed(&TESTS_MAY_USE).contains(&folder))
+            {
                 let what =
                     format!("{} may not depend on {} (docs/architecture.md)", manifest.name, other.name);
                 problems.push(Problem::new(&place, what));

@@ -16,9 +16,11 @@ Examples:
       Development: loopback, memory bus, no tokens, every channel. Health on 127.0.0.1:8001.
   ws-gateway --config gateway.toml --check-config
       Says everything that is wrong with a configuration, and starts nothing.
-  KEYWAY_GATEWAY_BUS__KIND=redis KEYWAY_GATEWAY_BUS__URL=redis://redis:6379 \\
-  KEYWAY_GATEWAY_TOKENS__JWKS_URL=http://core:8080/.well-known/jwks.json ws-gateway
-      Production: everything from the environment.
+  REDIS_URL=rediss://cache:6379 REDIS_PASSWORD=... \\
+  KEYWAY_GATEWAY_TOKENS__JWKS_URL=https://keyway.example/.well-known/jwks.json ws-gateway
+      Production: everything from the environment. The load balancer asks GET :8000/health/ready.
+  curl -s 127.0.0.1:8000/health/ready; curl -s 127.0.0.1:8001/metrics
+      Is it ready, and what does it do.
 
 Any field can be set by a variable: KEYWAY_GATEWAY_<FIELD>, two underscores between a section and its field.
 Exit codes: 0 after a drain, 1 when it could not start, 2 for a wrong configuration.";
@@ -61,8 +63,25 @@ impl Arguments {
             }
         };
         let file = file.as_ref().map(|(name, text)| (name.as_str(), text.as_str()));
-        Ok(Config::load(file, variables)?)
+        let config = Config::load(file, variables)?;
+        EnvFilter::try_new(&config.log.filter).map_err(|error| {
+            anyhow::anyhow!(
+                "log.filter = \"{}\": {error}; for example info or ws_gateway=debug",
+                config.log.filter
+            )
+        })?;
+        Ok(config)
     }
+}
+
+/// What a start would read besides the configuration.
+pub fn check_files(config: &Config) -> anyhow::Result<()> {
+    let path = &config.tokens.jwks_file;
+    if !path.is_empty() {
+        let jwks = std::fs::read(path).with_context(|| format!("tokens.jwks_file: reading {path}"))?;
+        config.first_keys(Some(&jwks)).with_context(|| format!("tokens.jwks_file: {path}"))?;
+    }
+    Ok(())
 }
 
 pub fn start_logs(log: &LogConfig) {

@@ -16,6 +16,10 @@ pub const PREFIX: &str = "KEYWAY_GATEWAY_";
 
 const DEFAULTS: &str = include_str!("config/default.toml");
 
+/// What the platform gives to every service that uses Redis, taken as text. A file and the gateway's own
+/// variables are laid over it.
+const PLATFORM: [(&str, &str); 2] = [("REDIS_URL", "url"), ("REDIS_PASSWORD", "password")];
+
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Config {
@@ -23,6 +27,8 @@ pub struct Config {
     pub private_listen: SocketAddr,
     pub allowed_origins: Vec<String>,
     pub send_buffer_bytes: usize,
+    /// Threads that serve sockets; 0 is one for each core.
+    pub workers: usize,
     pub insecure: bool,
     pub anonymous: bool,
     pub anonymous_user: String,
@@ -51,6 +57,8 @@ pub enum BusKind {
 pub struct BusConfig {
     pub kind: BusKind,
     pub url: String,
+    /// Of the Redis user in the URL, or of the default one. Apart from the URL, which ends up in logs.
+    pub password: String,
     /// Starts every key in Redis.
     pub key_prefix: String,
     /// Sending connections to Redis.
@@ -100,6 +108,8 @@ pub struct LogConfig {
 #[serde(deny_unknown_fields)]
 pub struct EmfConfig {
     pub namespace: String,
+    /// The dimension `Service`; autoscaling looks the metric up by it.
+    pub service: String,
 }
 
 /// Everything that is wrong, each with its field and what to do.
@@ -115,6 +125,8 @@ impl Config {
     ) -> Result<Config, ConfigFaults> {
         let mut merged: toml::Table =
             toml::from_str(DEFAULTS).expect("the defaults are TOML; a test reads them");
+        let variables: Vec<(String, String)> = variables.into_iter().collect();
+        lay_platform(&mut merged, &variables);
         let mut faults = Vec::new();
         if let Some((name, text)) = file {
             match toml::from_str::<toml::Table>(text) {
@@ -197,6 +209,20 @@ impl Config {
                     .to_owned(),
             );
         }
+        if self.bus.kind == BusKind::Redis && !self.bus.url.is_empty() {
+            if let Err(fault) = keyway_bus::RedisOptions::new(&self.bus.url).check() {
+                faults.push(format!("bus.url: {fault}"));
+            }
+            if !self.bus.password.is_empty() && has_password(&self.bus.url) {
+                faults.push(
+                    "bus.password (or REDIS_PASSWORD) and a password in bus.url: take it out of the URL"
+                        .to_owned(),
+                );
+            }
+        }
+        if self.workers > 64 {
+            faults.push(format!("workers = {}: at most 64, or 0 for one a core", self.workers));
+        }
         if self.bus.connections == 0 || self.bus.connections > 64 {
             faults.push(format!("bus.connections = {}: from 1 to 64", self.bus.connections));
         }
@@ -246,6 +272,29 @@ impl Config {
             send: self.send,
         }
     }
+}
+
+fn lay_platform(into: &mut toml::Table, variables: &[(String, String)]) {
+    let Some(toml::Value::Table(bus)) = into.get_mut("bus") else { return };
+    for (variable, field) in PLATFORM {
+        let given = variables.iter().find(|(name, value)| name == variable && !value.is_empty());
+        if let Some((_, value)) = given {
+            bus.insert(field.to_owned(), toml::Value::String(value.clone()));
+            if field == "url" {
+                bus.insert("kind".to_owned(), toml::Value::String("redis".to_owned()));
+            }
+        }
+    }
+}
+
+/// Whether a URL names a password: `scheme://user:password@host`.
+fn has_password(url: &str) -> bool {
+    let rest = url.split_once("://").map_or(url, |(_, rest)| rest);
+    let authority = rest.split(['/', '?']).next().unwrap_or_default();
+    authority
+        .rsplit_once('@')
+        .and_then(|(user, _)| user.split_once(':'))
+        .is_some_and(|(_, password)| !password.is_empty())
 }
 
 /// Lays one table over another, field by field.
@@ -298,7 +347,7 @@ macro_rules! hide_secrets {
 
 // URLs of Redis hold passwords.
 hide_secrets! {
-    BusConfig: kind, key_prefix, connections; url;
+    BusConfig: kind, key_prefix, connections; url, password;
     TokenConfig: issuer, audience, jwks_url, jwks_file, refresh_s; hmac_secret;
     ServerApiConfig: ; key;
 }
@@ -334,6 +383,30 @@ mod tests {
         assert_eq!(config.allowed_origins, ["https://a.example"]);
         assert!(!config.namespaces["site"].presence && config.namespaces["site"].history_size == 300);
         assert!(!format!("{config:?}").contains("1234567890"), "secrets are not printed");
+    }
+
+    #[test]
+    fn what_the_platform_gives_is_taken_and_can_be_overruled() {
+        let platform = [
+            ("KEYWAY_ENVIRONMENT", "staging"),
+            ("KEYWAY_SERVICE", "gateway"),
+            ("REDIS_URL", "rediss://cache.local:6379"),
+            ("REDIS_PASSWORD", "\"12345\""),
+        ];
+        let config = load("insecure = true\nlisten = \"127.0.0.1:1\"", &platform).unwrap();
+        assert_eq!((config.bus.kind, &*config.bus.url), (BusKind::Redis, "rediss://cache.local:6379"));
+        assert_eq!(config.bus.password, "\"12345\"", "taken letter by letter");
+        assert!(!format!("{config:?}").contains("12345"));
+        let own = [platform.as_slice(), &[("KEYWAY_GATEWAY_BUS__URL", "redis://other")]].concat();
+        assert_eq!(load("anonymous = true", &own).unwrap().bus.url, "redis://other");
+        let memory = load("anonymous = true\n[bus]\nkind = \"memory\"", &platform).unwrap();
+        assert_eq!(memory.bus.kind, BusKind::Memory, "a file that says so");
+        let twice = [platform.as_slice(), &[("KEYWAY_GATEWAY_BUS__URL", "redis://u:hunter2@other")]].concat();
+        let fault = load("anonymous = true", &twice).unwrap_err().to_string();
+        assert!(fault.contains("take it out of the URL") && !fault.contains("hunter2"), "{fault}");
+        assert!(
+            load("anonymous = true", &[("REDIS_URL", "cache")]).unwrap_err().0[0].starts_with("bus.url: ")
+        );
     }
 
     #[test]

@@ -9,7 +9,13 @@ use ws_gateway::Gateway;
 
 fn main() -> ExitCode {
     let arguments = cli::Arguments::parse();
-    let config = match arguments.config() {
+    let checked = arguments.config().and_then(|config| {
+        if arguments.check_config {
+            cli::check_files(&config)?;
+        }
+        Ok(config)
+    });
+    let config = match checked {
         Ok(config) => config,
         Err(error) => {
             eprintln!("ws-gateway: {error:#}");
@@ -22,7 +28,11 @@ fn main() -> ExitCode {
         return ExitCode::SUCCESS;
     }
     cli::start_logs(&config.log);
-    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+    let mut threads = tokio::runtime::Builder::new_multi_thread();
+    if config.workers > 0 {
+        threads.worker_threads(config.workers);
+    }
+    let runtime = match threads.enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => {
             eprintln!("ws-gateway: cannot start the runtime: {error}");
@@ -40,10 +50,12 @@ fn main() -> ExitCode {
 
 async fn run(config: ws_gateway::Config) -> anyhow::Result<()> {
     let bus = config.bus.clone();
+    let kind = bus.kind;
     let gateway = Gateway::start(config, async |sink| ws_gateway::serve::open_bus(&bus, sink).await).await?;
     tracing::info!(
         public = %gateway.public_address()?,
         private = %gateway.private_address()?,
+        bus = ?kind,
         "listening"
     );
     let stop = cli::stop_signal()?;

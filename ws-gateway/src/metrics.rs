@@ -7,6 +7,8 @@ use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use keyway_bus::BusHealth;
 use keyway_protocol::close::CLOSES;
 
+use crate::config::EmfConfig;
+
 #[derive(Default)]
 pub struct Counter(AtomicU64);
 
@@ -225,12 +227,12 @@ impl Metrics {
     }
 
     /// CloudWatch embedded metric format: the number that autoscaling looks at, in one log line.
-    pub fn emf(&self, readings: &Readings, namespace: &str) -> String {
+    pub fn emf(&self, readings: &Readings, config: &EmfConfig) -> String {
         serde_json::json!({
             "_aws": {
                 "Timestamp": readings.unix_ms,
                 "CloudWatchMetrics": [{
-                    "Namespace": namespace,
+                    "Namespace": config.namespace,
                     "Dimensions": [["Service"]],
                     "Metrics": [
                         {"Name": "OpenSockets", "Unit": "Count"},
@@ -238,7 +240,7 @@ impl Metrics {
                     ],
                 }],
             },
-            "Service": "ws-gateway",
+            "Service": config.service,
             "OpenSockets": readings.connections,
             "QueueBytes": self.queue_bytes.get(),
         })

@@ -9,7 +9,7 @@ use std::time::Duration;
 use anyhow::Context;
 use keyway_bus::{Bus, EventSink, MemoryBroker, RedisBus, RedisOptions};
 
-use crate::config::{BusConfig, BusKind, Config};
+use crate::config::{BusConfig, BusKind, Config, EmfConfig};
 use crate::node::Node;
 use crate::transport::{Listeners, PrivateOptions, PublicOptions};
 
@@ -56,7 +56,7 @@ impl Gateway {
         let serving = async {
             let sockets = listeners.serve(Arc::clone(&node), public, private);
             let keys = crate::keys::keep(Arc::clone(&node), Arc::clone(&config));
-            let measured = report(Arc::clone(&node), config.emf.namespace.clone());
+            let measured = report(Arc::clone(&node), config.emf.clone());
             futures::future::join3(sockets, keys, measured).await;
         };
         let stopping = async {
@@ -77,14 +77,14 @@ fn public_options(config: &Config) -> PublicOptions {
 }
 
 /// One EMF line a minute: the resolution of the alarms and of autoscaling.
-async fn report(node: Arc<Node>, namespace: String) {
-    if namespace.is_empty() {
+async fn report(node: Arc<Node>, emf: EmfConfig) {
+    if emf.namespace.is_empty() {
         return std::future::pending().await;
     }
     let mut interval = tokio::time::interval(Duration::from_secs(60));
     loop {
         interval.tick().await;
-        println!("{}", node.metrics.emf(&node.readings(), &namespace));
+        println!("{}", node.metrics.emf(&node.readings(), &emf));
     }
 }
 
@@ -96,6 +96,7 @@ pub async fn open_bus(config: &BusConfig, sink: EventSink) -> anyhow::Result<Arc
             let options = RedisOptions {
                 key_prefix: config.key_prefix.clone(),
                 connections: config.connections,
+                password: (!config.password.is_empty()).then(|| config.password.clone()),
                 ..RedisOptions::new(&config.url)
             };
             let bus = RedisBus::connect(options, sink).await.context("connecting to Redis (bus.url)")?;

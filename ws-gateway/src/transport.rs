@@ -3,6 +3,7 @@
 
 mod api;
 mod connection;
+mod health;
 mod private;
 mod public;
 mod upgrade;

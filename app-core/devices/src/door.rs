@@ -156,6 +156,15 @@ impl DoorCore {
         self.bundle.as_ref()
     }
 
+    /// The statements held, reverted ones too until the next whole set.
+    pub fn lockdowns(&self) -> &[keyway_domain::lockdown::LockdownStatement] {
+        &self.lockdowns.statements
+    }
+
+    pub fn mode_version(&self) -> u64 {
+        self.desired.as_ref().map_or(0, |desired| desired.mode_version)
+    }
+
     pub fn events(&self) -> &EventOutbox {
         &self.events
     }

@@ -171,6 +171,7 @@ pub async fn run_door<F: Flash>(
                 backoff_ms = BACKOFF_MS_MIN;
                 let ended = serve_door(&mut link, door, &mut held, hands, &mut seen).await;
                 door.give(Input::Disconnected, held.clock.now());
+                seen(door);
                 match ended {
                     Ok(true) => return Ok(()),
                     // A token that is not taken: the next attempt has a new one.

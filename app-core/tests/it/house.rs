@@ -137,6 +137,8 @@ pub struct Seen {
     pub credentials: usize,
     pub connected: bool,
     pub events_held: bool,
+    pub lockdowns: usize,
+    pub mode_version: u64,
 }
 
 /// A door that runs in a task until it is stopped.
@@ -164,12 +166,20 @@ impl Running {
                     credentials: door.core.bundle().map_or(0, |bundle| bundle.body().credentials.len()),
                     connected: door.is_connected(),
                     events_held: door.core.events().held().is_some(),
+                    lockdowns: door.core.lockdowns().iter().filter(|one| one.live).count(),
+                    mode_version: door.core.mode_version(),
                 };
             };
             run_door(&endpoint, &mut door, clock, &mut taken, look).await.unwrap();
             door
         });
         Self { hands, seen, task }
+    }
+
+    /// Until it has a bundle.
+    pub async fn await_connected(self) -> Self {
+        self.until("the door has synced", |seen| seen.connected && seen.bundle > 0).await;
+        self
     }
 
     pub fn seen(&self) -> Seen {

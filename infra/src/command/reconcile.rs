@@ -91,7 +91,13 @@ async fn under_lease(
 ) -> anyhow::Result<Exit> {
     let none = Creating::new();
     let unfinished = lease.map_or(&none, |lease| &lease.unfinished);
-    let snapshot = run::observe(aws, &work.target.scope, unfinished, session.lag()).await?;
+    let waiting = |hidden: usize| {
+        session.output.note(&format!(
+            "the run before this one did not end and may have created {hidden} more resources than can be seen: looking for them for up to {} s",
+            session.lag().as_secs()
+        ));
+    };
+    let snapshot = run::observe(aws, &work.target.scope, unfinished, session.lag(), &waiting).await?;
     let plan = plan::plan(work.target, &snapshot, &work.options);
     if let Some(reviewed) = &work.reviewed
         && reviewed.digest != plan.digest

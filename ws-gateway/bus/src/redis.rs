@@ -13,6 +13,7 @@ mod receive;
 mod scripts;
 mod send;
 mod track;
+mod write;
 
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
@@ -38,6 +39,7 @@ use crate::redis::link::{CANARIES_MISSING_MAX, Links};
 use crate::redis::receive::{Interest, Receiver};
 use crate::redis::scripts::PUSH;
 use crate::redis::send::Sender;
+use crate::redis::write::Writers;
 use crate::request::{DeadLetter, Reply, Request};
 use crate::{Bus, BusHealth, Channels};
 
@@ -46,6 +48,9 @@ use crate::{Bus, BusHealth, Channels};
 pub struct RedisOptions {
     /// `redis://`, `rediss://`, `redis-sentinel://host:26379?sentinelServiceName=main`, `redis-cluster://a?node=b`.
     pub url: String,
+    /// Beside the URL, so that none needs to hold it; of the user named there, or of the default one. Sentinels
+    /// that want a password of their own take it from the URL.
+    pub password: Option<String>,
     /// Starts every key: several environments may share one server.
     pub key_prefix: String,
     /// Sending connections. One carries about 400,000 commands a second.
@@ -65,6 +70,7 @@ impl RedisOptions {
     pub fn new(url: impl Into<String>) -> RedisOptions {
         RedisOptions {
             url: url.into(),
+            password: None,
             key_prefix: "kw".to_owned(),
             connections: 1,
             command_timeout_ms: 1_000,
@@ -74,6 +80,11 @@ impl RedisOptions {
             canary_every_ms: 1_000,
             check_every_ms: 40_000,
         }
+    }
+
+    /// Whether the URL can be understood, without asking anybody.
+    pub fn check(&self) -> Result<(), BusError> {
+        Place::parse(self).map(drop)
     }
 }
 
@@ -94,7 +105,7 @@ pub struct RedisBus {
 impl RedisBus {
     /// Connects a node. Returns when its first link is up and controls reach it; later losses are repaired.
     pub async fn connect(options: RedisOptions, sink: EventSink) -> Result<Arc<RedisBus>, BusError> {
-        let place = Place::parse(&options.url)?;
+        let place = Place::parse(&options)?;
         let sender = Arc::new(Sender::connect(&place, &options).await?);
         let node = crate::fresh_id();
         let (receiver, queues) =
@@ -109,6 +120,7 @@ impl RedisBus {
             canary_every: Duration::from_millis(options.canary_every_ms),
             suspect: Arc::clone(&suspect),
             live: Mutex::default(),
+            writers: Writers::new(Duration::from_millis(options.command_timeout_ms)),
         });
         let positions = Arc::new(Positions {
             receiver: Arc::clone(&receiver),
@@ -193,13 +205,16 @@ impl RedisBus {
         let sender = &self.broker;
         let partition = partition_of(&request.partition_key);
         let node = if number == 0 { "" } else { &self.node };
-        let arguments: Vec<Value> =
-            vec![(sender.partition_requests_max as i64).into(), encode_request(request, node, number).into()];
-        let keys = vec![sender.keys.requests(partition).into()];
-        match sender
-            .run::<i64>("queueing a request", sender.client(partition), &PUSH, keys, arguments)
-            .await?
-        {
+        let (stream, bound) = (sender.keys.requests(partition), sender.partition_requests_max);
+        let stored = encode_request(request, node, number);
+        let pushed = match self.links.writers.push(partition, &stream, bound, &stored).await {
+            Some(pushed) => pushed,
+            None => {
+                let arguments: Vec<Value> = vec![(bound as i64).into(), stored.into()];
+                sender.run("queueing a request", partition, &PUSH, vec![stream.into()], arguments).await
+            }
+        };
+        match pushed? {
             0 => Err(BusError::full("queueing a request", sender.partition_requests_max)),
             _ => Ok(()),
         }
@@ -322,7 +337,7 @@ pub struct RedisBackend {
 
 impl RedisBackend {
     pub async fn connect(options: RedisOptions) -> Result<Arc<RedisBackend>, BusError> {
-        let place = Place::parse(&options.url)?;
+        let place = Place::parse(&options)?;
         let broker = Arc::new(Sender::connect(&place, &options).await?);
         Ok(Arc::new(RedisBackend { broker, place }))
     }

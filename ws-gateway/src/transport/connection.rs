@@ -10,7 +10,7 @@ use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 use keyway_protocol::{Close, ConnectionId, Format, decode_frame};
-use tokio::io::AsyncWrite;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, Sleep, sleep_until};
 
@@ -193,30 +193,30 @@ impl Connection {
             READ.with_borrow_mut(|buffer| self.parse(buffer, 0, now, cx));
         }
         for _ in 0..READS_PER_TURN {
-            match self.socket.poll_read_ready(cx) {
-                Poll::Pending => return Ok(()),
-                Poll::Ready(Err(_)) => return Err(()),
-                Poll::Ready(Ok(())) => {}
-            }
             let outcome = READ.with_borrow_mut(|buffer| {
                 let kept = if self.linger_until_ms.is_some() { 0 } else { self.carry.len() };
                 if buffer.len() < kept + READ_BYTES {
                     buffer.resize(kept + READ_BYTES, 0);
                 }
-                match self.socket.try_read(&mut buffer[kept..kept + READ_BYTES]) {
-                    Ok(0) => Err(()),
-                    Ok(count) => {
+                let mut unread = ReadBuf::new(&mut buffer[kept..kept + READ_BYTES]);
+                // Knows by a part-filled buffer that there is no more: one call less than asking again.
+                let read = Pin::new(&mut self.socket).poll_read(cx, &mut unread);
+                let count = unread.filled().len();
+                match read {
+                    Poll::Pending => Ok(false),
+                    Poll::Ready(Ok(())) if count > 0 => {
                         // While closing, what still comes is read and dropped: a reset would lose the close frame.
                         if self.linger_until_ms.is_none() {
                             self.parse(buffer, count, now, cx);
                         }
-                        Ok(())
+                        Ok(true)
                     }
-                    Err(error) if error.kind() == ErrorKind::WouldBlock => Ok(()),
-                    Err(_) => Err(()),
+                    Poll::Ready(_) => Err(()),
                 }
             });
-            outcome?;
+            if !outcome? {
+                return Ok(());
+            }
         }
         cx.waker().wake_by_ref();
         Ok(())

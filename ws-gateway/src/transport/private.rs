@@ -4,42 +4,25 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::extract::State;
-use axum::http::{StatusCode, header};
+use axum::http::header;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use tokio::net::TcpListener;
 
-use super::{PrivateOptions, api};
+use super::{PrivateOptions, api, health};
 use crate::node::Node;
 
 pub(super) async fn serve(listener: TcpListener, node: Arc<Node>, options: PrivateOptions) {
     let mut router = Router::new()
-        .route("/health/live", get(live))
-        .route("/health/ready", get(ready))
         .route("/metrics", get(metrics))
-        .with_state(Arc::clone(&node));
+        .with_state(Arc::clone(&node))
+        .merge(health::routes(Arc::clone(&node)));
     if !options.api_key.is_empty() {
         let state = api::ApiState { node, key: options.api_key.into() };
         router = router.merge(Router::new().route("/api/{method}", post(api::call)).with_state(state));
     }
     if let Err(error) = axum::serve(listener, router).await {
         tracing::error!(%error, "the private port ended");
-    }
-}
-
-/// The process answers: nothing more, so that a Redis outage restarts nobody.
-async fn live() -> &'static str {
-    "live\n"
-}
-
-/// New connections may come here.
-async fn ready(State(node): State<Arc<Node>>) -> Response {
-    if node.is_ready() {
-        (StatusCode::OK, "ready\n").into_response()
-    } else if node.is_draining() {
-        (StatusCode::SERVICE_UNAVAILABLE, "draining\n").into_response()
-    } else {
-        (StatusCode::SERVICE_UNAVAILABLE, "the bus does not answer\n").into_response()
     }
 }
 

@@ -1,5 +1,5 @@
-//! The public port: accepts TCP, lets HTTP/1.1 happen until the upgrade, and nothing else. Bounded header time
-//! and size, so that a slow client holds a socket for seconds, not for ever.
+//! The public port: accepts TCP, lets HTTP/1.1 happen until the upgrade, says whether it is ready, and nothing
+//! else. Bounded header time and size, so that a slow client holds a socket for seconds, not for ever.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -11,8 +11,8 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use tokio::net::TcpListener;
 
-use super::PublicOptions;
 use super::upgrade::{UpgradeState, upgrade};
+use super::{PublicOptions, health};
 use crate::node::Node;
 
 /// A request line and headers of a browser behind proxies stay below 8 KiB.
@@ -40,8 +40,9 @@ pub(super) fn bind(address: SocketAddr, send_buffer_bytes: usize) -> std::io::Re
 }
 
 pub(super) async fn serve(listener: TcpListener, node: Arc<Node>, options: PublicOptions) {
+    let health = health::routes(Arc::clone(&node));
     let state = UpgradeState { node, allowed_origins: options.allowed_origins.into() };
-    let router = Router::new().route("/connection/websocket", get(upgrade)).with_state(state);
+    let router = Router::new().route("/connection/websocket", get(upgrade)).with_state(state).merge(health);
     loop {
         let stream = match listener.accept().await {
             Ok((stream, _peer)) => stream,

@@ -6,6 +6,8 @@ use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
+use ws_gateway::config::EmfConfig;
+
 use crate::gateway;
 use crate::raw::{Raw, Seen};
 
@@ -88,8 +90,13 @@ async fn centrifugos_calls() {
 async fn health_and_metrics() {
     let gateway = gateway::start("insecure = true\n").await;
     let _raw = Raw::connected(gateway.public).await;
-    assert_eq!(get(gateway.private, "/health/live").await, (200, "live\n".into()));
-    assert_eq!(get(gateway.private, "/health/ready").await, (200, "ready\n".into()));
+    for port in [gateway.private, gateway.public] {
+        assert_eq!(get(port, "/health/live").await, (200, "live\n".into()));
+        assert_eq!(get(port, "/health/ready").await, (200, "ready\n".into()));
+    }
+    for path in ["/metrics", "/api/info"] {
+        assert_eq!(get(gateway.public, path).await.0, 404, "{path} is not for the public");
+    }
     assert_eq!(post(gateway.private, "", "info", &json!({})).await.0, 404, "no key, no server API");
     let (status, text) = get(gateway.private, "/metrics").await;
     assert_eq!(status, 200);
@@ -110,4 +117,24 @@ async fn health_and_metrics() {
         );
     }
     assert_eq!(get(gateway.private, "/health/live").await.0, 200);
+    assert_eq!(get(gateway.public, "/health/ready").await, (503, "draining\n".into()));
+    assert_eq!(get(gateway.public, "/health/live").await.0, 200);
+}
+
+/// The line is found by autoscaling through namespace, dimension and name.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_line_that_autoscaling_reads() {
+    let gateway = gateway::start("insecure = true\n").await;
+    let _raw = Raw::connected(gateway.public).await;
+    let config = EmfConfig { namespace: "keyway-staging".into(), service: "gateway".into() };
+    let line = gateway.node.metrics.emf(&gateway.node.readings(), &config);
+    assert!(!line.contains('\n'), "one line is one event");
+    let event: Value = serde_json::from_str(&line).unwrap();
+    let directive = &event["_aws"]["CloudWatchMetrics"][0];
+    assert_eq!(directive["Namespace"], "keyway-staging");
+    assert_eq!(directive["Dimensions"], json!([["Service"]]));
+    assert_eq!(directive["Metrics"][0], json!({"Name": "OpenSockets", "Unit": "Count"}));
+    assert_eq!((&event["Service"], &event["OpenSockets"]), (&json!("gateway"), &json!(1)));
+    let age_ms = event["_aws"]["Timestamp"].as_u64().unwrap().abs_diff(crate::tokens::unix_s() * 1000);
+    assert!(age_ms < 60_000, "milliseconds since 1970, now: {event}");
 }

@@ -5,13 +5,15 @@
 
 mod api;
 mod bounds;
+mod calls;
 mod clients;
-
 mod delivery;
+mod faults;
 mod gateway;
 mod process;
 mod properties;
 mod raw;
+mod scene;
 mod survive;
 mod tokens;
 mod transcript;

@@ -6,6 +6,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
+use ws_gateway::config::PREFIX;
 
 /// For anything that should be a matter of milliseconds, on a machine that builds something else meanwhile.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -13,7 +14,13 @@ const PATIENCE: Duration = Duration::from_secs(20);
 pub const API_KEY: &str = "a-key-of-the-tests-only";
 
 pub fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+    // Below 55,536, because a server of a cluster also listens 10,000 above.
+    loop {
+        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        if port < 55_000 && TcpListener::bind(("127.0.0.1", port + 10_000)).is_ok() {
+            return port;
+        }
+    }
 }
 
 fn wait_for_port(what: &str, port: u16) {
@@ -28,18 +35,24 @@ pub struct Redis {
     pub port: u16,
     folder: TempDir,
     child: Child,
+    arguments: &'static [&'static str],
 }
 
 impl Redis {
     pub fn start() -> Redis {
-        let (port, folder) = (free_port(), tempfile::tempdir().unwrap());
-        let child = Redis::spawn(port, folder.path());
-        Redis { port, folder, child }
+        Redis::start_with(&[])
     }
 
-    fn spawn(port: u16, folder: &Path) -> Child {
+    pub fn start_with(arguments: &'static [&'static str]) -> Redis {
+        let (port, folder) = (free_port(), tempfile::tempdir().unwrap());
+        let child = Redis::spawn(port, folder.path(), arguments);
+        Redis { port, folder, child, arguments }
+    }
+
+    fn spawn(port: u16, folder: &Path, arguments: &[&str]) -> Child {
         let child = Command::new("redis-server")
             .args(["--port", &port.to_string(), "--bind", "127.0.0.1", "--save", "", "--appendonly", "yes"])
+            .args(arguments)
             .current_dir(folder)
             .stdout(Stdio::null())
             .spawn()
@@ -52,17 +65,34 @@ impl Redis {
         format!("redis://127.0.0.1:{}", self.port)
     }
 
+    /// A sentinel that watches the master on `port` under the name `main` and decides alone.
+    pub fn sentinel(port: u16) -> Redis {
+        let folder = tempfile::tempdir().unwrap();
+        let watch = format!("sentinel monitor main 127.0.0.1 {port} 1\n");
+        let timing = "sentinel down-after-milliseconds main 500\nsentinel failover-timeout main 2000\n";
+        std::fs::write(folder.path().join("sentinel.conf"), watch + timing).unwrap();
+        let port = free_port();
+        let child = Command::new("redis-server")
+            .args(["sentinel.conf", "--sentinel", "--port", &port.to_string(), "--bind", "127.0.0.1"])
+            .current_dir(folder.path())
+            .stdout(Stdio::null())
+            .spawn()
+            .unwrap();
+        wait_for_port("the sentinel", port);
+        Redis { port, folder, child, arguments: &[] }
+    }
+
     pub fn cli(&self, arguments: &[&str]) {
+        self.ask(arguments);
+    }
+
+    /// What `redis-cli` says.
+    pub fn ask(&self, arguments: &[&str]) -> String {
         let port = self.port.to_string();
-        assert!(
-            Command::new("redis-cli")
-                .args(["-p", &port])
-                .args(arguments)
-                .stdout(Stdio::null())
-                .status()
-                .unwrap()
-                .success()
-        );
+        let output = Command::new("redis-cli").args(["-p", &port]).args(arguments).output().unwrap();
+        let said = String::from_utf8_lossy(&output.stdout).into_owned();
+        assert!(output.status.success(), "{arguments:?}: {said}");
+        said
     }
 
     pub fn kill(&mut self) {
@@ -70,12 +100,26 @@ impl Redis {
         self.child.wait().unwrap();
     }
 
+    /// As if its machine were frozen: connections stay open, nothing answers.
+    pub fn freeze(&self) {
+        self.signal("-STOP");
+    }
+
+    pub fn thaw(&self) {
+        self.signal("-CONT");
+    }
+
+    fn signal(&self, signal: &str) {
+        let pid = self.child.id().to_string();
+        assert!(Command::new("kill").args([signal, &pid]).status().unwrap().success());
+    }
+
     /// With what it had written, or with an empty disk.
     pub fn start_again(&mut self, with_data: bool) {
         if !with_data {
             self.folder = tempfile::tempdir().unwrap();
         }
-        self.child = Redis::spawn(self.port, self.folder.path());
+        self.child = Redis::spawn(self.port, self.folder.path(), self.arguments);
     }
 }
 
@@ -91,6 +135,7 @@ pub struct GatewayProcess {
     pub public: SocketAddr,
     pub private: SocketAddr,
     redis: String,
+    extra: Vec<(String, String)>,
     child: Child,
 }
 
@@ -98,22 +143,24 @@ pub fn gateway_command(variables: &[(&str, &str)]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_ws-gateway"));
     command.env_clear();
     for (name, value) in variables {
-        command.env(format!("KEYWAY_GATEWAY_{name}"), value);
+        command.env(format!("{PREFIX}{name}"), value);
     }
     command
 }
 
 impl GatewayProcess {
-    pub fn start(redis: &Redis) -> GatewayProcess {
+    /// `extra` are variables without their prefix.
+    pub fn start_with(redis: &str, extra: &[(&str, &str)]) -> GatewayProcess {
         let address = || SocketAddr::from(([127, 0, 0, 1], free_port()));
         let (public, private) = (address(), address());
-        let url = redis.url();
-        let child = GatewayProcess::spawn(public, private, &url);
-        GatewayProcess { public, private, redis: url, child }
+        let extra: Vec<(String, String)> =
+            extra.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+        let child = GatewayProcess::spawn(public, private, redis, &extra);
+        GatewayProcess { public, private, redis: redis.to_owned(), extra, child }
     }
 
-    fn spawn(public: SocketAddr, private: SocketAddr, redis: &str) -> Child {
-        let child = gateway_command(&[
+    fn spawn(public: SocketAddr, private: SocketAddr, redis: &str, extra: &[(String, String)]) -> Child {
+        let mut command = gateway_command(&[
             ("LISTEN", &public.to_string()),
             ("PRIVATE_LISTEN", &private.to_string()),
             ("INSECURE", "true"),
@@ -122,9 +169,9 @@ impl GatewayProcess {
             ("SERVER_API__KEY", API_KEY),
             ("DRAIN__WINDOW_MS", "2000"),
             ("LOG__FILTER", "error"),
-        ])
-        .spawn()
-        .unwrap();
+        ]);
+        command.envs(extra.iter().map(|(name, value)| (format!("{PREFIX}{name}"), value)));
+        let child = command.spawn().unwrap();
         wait_for_port("the gateway", public.port());
         child
     }
@@ -144,7 +191,7 @@ impl GatewayProcess {
     }
 
     pub fn start_again(&mut self) {
-        self.child = GatewayProcess::spawn(self.public, self.private, &self.redis);
+        self.child = GatewayProcess::spawn(self.public, self.private, &self.redis, &self.extra);
     }
 }
 
@@ -175,4 +222,55 @@ fn the_command_line() {
     assert!(code == 2 && text.contains("only a loopback address"), "{text}");
     let (code, text) = run(&["--config", "/nowhere/gateway.toml"], &[]);
     assert!(code == 2 && text.contains("/nowhere/gateway.toml"), "{text}");
+    for (variable, value, wanted) in [
+        ("LOG__FILTER", "a=b=c", "log.filter"),
+        ("BUS__URL", "cache:6379", "bus.url"),
+        ("TOKENS__JWKS_FILE", "/nowhere/keys.json", "tokens.jwks_file: reading /nowhere/keys.json"),
+    ] {
+        let sound = [("BUS__KIND", "redis"), ("BUS__URL", "redis://x"), ("LISTEN", "127.0.0.1:0")];
+        let variables = [&sound[..], &[(variable, value)]].concat();
+        let (code, text) = run(&["--insecure", "--check-config"], &variables);
+        assert!(code == 2 && text.contains(wanted), "{variable}: {text}");
+    }
+}
+
+/// Exactly the variables that a service is given by its environment, and the path that its load balancer asks.
+#[test]
+fn started_as_the_platform_starts_it() {
+    let redis = Redis::start_with(&["--requirepass", "hunter2"]);
+    let public = SocketAddr::from(([127, 0, 0, 1], free_port()));
+    let command = |password: &str| {
+        let mut command = gateway_command(&[
+            ("LISTEN", &public.to_string()),
+            ("PRIVATE_LISTEN", "127.0.0.1:0"),
+            ("INSECURE", "true"),
+            ("LOG__FILTER", "debug"),
+        ]);
+        command.env("REDIS_URL", redis.url()).env("REDIS_PASSWORD", password);
+        command.env("KEYWAY_ENVIRONMENT", "staging").env("KEYWAY_SERVICE", "gateway");
+        command
+    };
+    let refused = command("letmein").output().unwrap();
+    let said = String::from_utf8([refused.stdout, refused.stderr].concat()).unwrap();
+    assert_eq!(refused.status.code(), Some(1), "{said}");
+    assert!(said.contains("connecting to Redis") && !said.contains("letmein"), "{said}");
+
+    let mut child = command("hunter2").stderr(Stdio::piped()).spawn().unwrap();
+    wait_for_port("the gateway", public.port());
+    let begun = Instant::now();
+    while !ask(public, "/health/ready").starts_with("HTTP/1.1 200") {
+        assert!(begun.elapsed() < PATIENCE, "{}", ask(public, "/health/ready"));
+    }
+    child.kill().unwrap();
+    let said = String::from_utf8(child.wait_with_output().unwrap().stderr).unwrap();
+    assert!(said.contains("listening") && !said.contains("hunter2"), "{said}");
+}
+
+pub fn ask(address: SocketAddr, path: &str) -> String {
+    use std::io::{Read, Write};
+    let mut stream = TcpStream::connect(address).unwrap();
+    write!(stream, "GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    answer
 }

@@ -398,7 +398,7 @@ async fn apply_once(account: &Memory, graph: &Graph, stop: &watch::Sender<bool>)
         Ok(lease) => lease,
         Err(error) => return Ended::Failed(error.to_string()),
     };
-    let snapshot = match run::observe(account, &graph.scope, &lease.unfinished, LAG).await {
+    let snapshot = match run::observe(account, &graph.scope, &lease.unfinished, LAG, &|_| {}).await {
         Ok(snapshot) => snapshot,
         Err(error) => return Ended::Failed(error.to_string()),
     };

@@ -13,6 +13,7 @@ use redis::{
 
 use crate::error::BusError;
 use crate::limits::PARTITIONS;
+use crate::redis::RedisOptions;
 use crate::redis::keys::slot_of;
 
 /// Connecting to a server in the same region takes a few milliseconds; above this it is down.
@@ -45,16 +46,19 @@ enum Kind {
 }
 
 impl Place {
-    pub(crate) fn parse(url: &str) -> Result<Place, BusError> {
+    pub(crate) fn parse(options: &RedisOptions) -> Result<Place, BusError> {
         // Two TLS providers may be linked into one program, and then rustls wants to be told which.
         let _ = rustls::crypto::ring::default_provider().install_default();
         // The URL itself may hold a password: only the parser's own words are passed on.
-        let config = Config::from_url(url).map_err(|error| {
+        let mut config = Config::from_url(&options.url).map_err(|error| {
             BusError::Config(format!(
                 "redis URL: {}; use redis://, rediss://, redis-sentinel:// or redis-cluster://",
                 error.details()
             ))
         })?;
+        if let Some(password) = &options.password {
+            config.password = Some(password.clone());
+        }
         let (seeds, kind) = match &config.server {
             ServerConfig::Centralized { server } => (vec![Address::of(server)], Kind::Single),
             ServerConfig::Clustered { hosts, .. } => (hosts.iter().map(Address::of).collect(), Kind::Cluster),
@@ -222,7 +226,7 @@ mod tests {
     #[test]
     fn every_kind_of_url_is_read() {
         let check = |url: &str, cluster: bool, seeds: &[&str], tls: bool| {
-            let place = Place::parse(url).unwrap();
+            let place = Place::parse(&RedisOptions::new(url)).unwrap();
             let found: Vec<String> = place.seeds.iter().map(Address::to_string).collect();
             assert_eq!(found, seeds, "{url}");
             assert_eq!((place.is_cluster(), place.config.tls.is_some()), (cluster, tls), "{url}");
@@ -241,7 +245,10 @@ mod tests {
     #[test]
     fn a_bad_url_is_refused_without_its_password() {
         for url in ["", "cache", "redis-sentinel://u:hunter2@a:1", "redis://u:hunter2@:0:0"] {
-            let error = Place::parse(url).err().map(|error| error.to_string()).unwrap_or_default();
+            let error = Place::parse(&RedisOptions::new(url))
+                .err()
+                .map(|error| error.to_string())
+                .unwrap_or_default();
             assert!(error.contains("redis URL"), "{url}: {error}");
             assert!(!error.contains("hunter2"), "{error}");
         }

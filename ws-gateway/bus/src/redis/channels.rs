@@ -55,7 +55,7 @@ impl Sender {
             arguments.push((key_ttl_ms as i64).into());
         }
         let script = &self.publishing.stored;
-        let answer: Bytes = self.run("publishing", self.client_of(channel), script, names, arguments).await?;
+        let answer: Bytes = self.run("publishing", partition_of(channel), script, names, arguments).await?;
         parse_published(&answer).ok_or_else(|| unreadable("answer of publishing", channel))
     }
 
@@ -69,7 +69,7 @@ impl Sender {
         let names = vec![self.keys.once(channel, key).into(), self.keys.live(channel).into()];
         let arguments = vec![message.into(), (key_ttl_ms as i64).into()];
         let answer: Bytes =
-            self.run("publishing", self.client_of(channel), &self.publishing.once, names, arguments).await?;
+            self.run("publishing", partition_of(channel), &self.publishing.once, names, arguments).await?;
         parse_published(&answer).ok_or_else(|| unreadable("answer of publishing", channel))
     }
 
@@ -86,7 +86,7 @@ impl Sender {
             if filter.reverse { "1" } else { "" }.into(),
         ];
         let answer: (String, String, Vec<(String, Vec<Bytes>)>) =
-            self.run("reading history", self.client_of(channel), &HISTORY, names, arguments).await?;
+            self.run("reading history", partition_of(channel), &HISTORY, names, arguments).await?;
         let (epoch, top, entries) = answer;
         let top = top.parse().map_err(|_| unreadable("offset", channel))?;
         let mut messages = Vec::with_capacity(entries.len());
@@ -116,7 +116,7 @@ impl Sender {
     ) -> Result<R, BusError> {
         check_channel(channel)?;
         let names = self.keys.presence(channel).map(Key::from).to_vec();
-        self.run("keeping presence", self.client_of(channel), script, names, arguments).await
+        self.run("keeping presence", partition_of(channel), script, names, arguments).await
     }
 }
 

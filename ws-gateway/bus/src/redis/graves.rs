@@ -35,7 +35,7 @@ impl Sender {
         let Some((partition, entry)) = parse_id(id) else { return Ok(false) };
         let keys = vec![self.keys.graves(partition).into(), self.keys.requests(partition).into()];
         let arguments: Vec<Value> = vec![entry.into(), (self.partition_requests_max as i64).into()];
-        match self.run::<i64>("replaying", self.client(partition), &REPLAY, keys, arguments).await? {
+        match self.run::<i64>("replaying", partition, &REPLAY, keys, arguments).await? {
             1 => Ok(true),
             0 => Ok(false),
             _ => Err(BusError::full("replaying", self.partition_requests_max)),

@@ -18,6 +18,7 @@ use crate::event::BusEvent;
 use crate::redis::address::{Address, Place, Topology, plain, unavailable};
 use crate::redis::receive::{Canaries, Incoming, Receiver};
 use crate::redis::send::Sender;
+use crate::redis::write::{WAITING_MAX, Writers};
 
 /// Subscriptions per round trip: a node with 100,000 channels is back after 200 of them, and Redis serves
 /// others in between.
@@ -46,6 +47,7 @@ pub(crate) struct Links {
     pub suspect: Arc<Notify>,
     /// Also links that are being rebuilt, not ready.
     pub live: Mutex<HashMap<Address, Live>>,
+    pub writers: Writers,
 }
 
 /// A link as health sees it.
@@ -129,7 +131,9 @@ impl Links {
     async fn run(&self, address: &Address, partitions: &[u16]) -> Result<(), BusError> {
         let canaries: Arc<Canaries> = Arc::default();
         let (nudge, ended): (Arc<Notify>, Arc<Notify>) = Default::default();
-        let config = plain().set_push_sender(self.push_sender(&canaries, &ended));
+        let config = plain()
+            .set_push_sender(self.push_sender(&canaries, &ended))
+            .set_pipeline_buffer_size(WAITING_MAX);
         let failed = |error: RedisError| unavailable(&format!("subscribing at {address}"), &error);
         let mut connection = self.place.connect(address, config).await.map_err(failed)?;
         self.place.check_master(&mut connection).await.map_err(failed)?;
@@ -146,6 +150,7 @@ impl Links {
         let live = Live { partitions: partitions.to_vec(), canaries: Arc::clone(&canaries), ready: false };
         let rebuilt = self.live().insert(address.clone(), live).is_some();
         self.settle(&connection, partitions).await.map_err(failed)?;
+        let _lent = self.writers.lend(partitions, &connection).await;
         if let Some(live) = self.live().get_mut(address) {
             live.ready = true;
         }

@@ -1,6 +1,6 @@
 //! The whole path on this machine: core, a gateway, Redis and Postgres with its syncs on, a door and a phone. Core,
 //! gateway, door and phone share this process and one clock, so that the way can be told hop by hop; between them are
-//! real sockets. `cargo bench -p app-core --bench path` prints two tables.
+//! real sockets. `cargo bench -p app-core --bench path` prints three tables.
 #![allow(clippy::unwrap_used)]
 
 #[allow(dead_code)]
@@ -11,6 +11,8 @@ mod house;
 mod postgres;
 
 use app_core::config::Config;
+use app_core::relay::calls::Call;
+use app_core::relay::METHODS;
 use app_core::serve::Server;
 use app_core::source::Clock;
 use house::{ADMIN, House, SECRET};
@@ -20,8 +22,14 @@ use keyway_devices::enrolment::DoorEnrolment;
 use keyway_devices::flash::MemoryFlash;
 use keyway_devices::net::{Forward, PhoneLink, run_door};
 use keyway_devices::scene::DoorShell;
+use keyway_domain::clock::ClockQuality;
 use keyway_domain::command::State;
+use keyway_domain::event::outbox::EventOutbox;
+use keyway_domain::event::{Epoch, EventKind, Occurred};
 use keyway_domain::id::DoorId;
+use keyway_domain::message::device::EventReport;
+use keyway_domain::sign::Kind;
+use keyway_domain::time::UnixMs;
 use postgres::Postgres;
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
@@ -35,6 +43,8 @@ const UNLOCKS: usize = 500;
 const WARM: usize = 50;
 const REQUESTS_PER_S: u32 = 500;
 const API_S: u32 = 10;
+const DEVICES: usize = 32;
+const BATCHES: usize = 60;
 /// Connections that the API's requests are spread over.
 const CONNECTIONS: usize = 16;
 
@@ -214,6 +224,95 @@ async fn api(house: &House) {
     println!("| all | {} |", percentiles(times.iter().map(|(_, time)| *time).collect()));
 }
 
+/// Ticks of 10 ms that a process has used, and its parent.
+fn ticks(stat: &str) -> Option<(u32, u64)> {
+    let fields: Vec<&str> = stat.rsplit_once(')')?.1.split_whitespace().collect();
+    let number = |place: usize| fields.get(place)?.parse::<u64>().ok();
+    Some((number(1)? as u32, number(11)? + number(12)? + number(13)? + number(14)?))
+}
+
+/// CPU of this process and of a Postgres, in seconds.
+fn cpu_s(postmaster: Option<u32>) -> f64 {
+    let mut sum = 0;
+    for entry in std::fs::read_dir("/proc").unwrap().flatten() {
+        let pid = entry.file_name().to_str().and_then(|name| name.parse::<u32>().ok());
+        let Ok(stat) = std::fs::read_to_string(entry.path().join("stat")) else { continue };
+        if let (Some(pid), Some((parent, used))) = (pid, ticks(&stat))
+            && (pid == std::process::id() || Some(pid) == postmaster || Some(parent) == postmaster)
+        {
+            sum += used;
+        }
+    }
+    sum as f64 / 100.0
+}
+
+/// `event.report` as the relay serves it: the device's signature and chain verified, watermark and events committed. The
+/// batches are signed beforehand, as doors would do it elsewhere.
+async fn reports(name: &str, server: Server, postmaster: Option<u32>) {
+    let core = Arc::clone(&server.core);
+    let house = House::of(server, tempfile::tempdir().unwrap()).await;
+    for size in [1, 16] {
+        let mut devices = Vec::new();
+        for number in 0..DEVICES {
+            let door = house.door(&format!("Door {size}.{number}")).await;
+            let enrolment = house.device(&door).await;
+            let (id, key) = (enrolment.identity().unwrap(), enrolment.key.signing().unwrap());
+            let mut outbox = EventOutbox::begun(Epoch(7), 1 << 24);
+            let mut calls = Vec::new();
+            for _ in 0..BATCHES {
+                for _ in 0..size {
+                    let occurred = Occurred { at: None, clock: ClockQuality::Unset, error_ms: 0 };
+                    outbox.append(EventOutbox::draft(EventKind::AccessRequested, occurred));
+                }
+                let held = outbox.held().unwrap();
+                let batch = outbox.batch(id.tenant, id.device, held.from).unwrap();
+                let report = EventReport { batch: key.sign_json(Kind::EventBatch, &batch) };
+                outbox.committed(held.to);
+                calls.push(serde_json::to_vec(&report).unwrap());
+            }
+            devices.push((id.tenant, id.device.to_string(), calls));
+        }
+        let (began, cpu) = (Instant::now(), cpu_s(postmaster));
+        let mut tasks = tokio::task::JoinSet::new();
+        for (tenant, user, calls) in devices {
+            let core = Arc::clone(&core);
+            tasks.spawn(async move {
+                let method = METHODS.iter().find(|method| method.name == "event.report").unwrap();
+                for data in calls {
+                    let deadline = UnixMs(u64::MAX >> 1);
+                    let call = Call { tenant, user: user.clone(), data: data.into(), deadline };
+                    (method.serve)(Arc::clone(&core), call).await.unwrap();
+                }
+            });
+        }
+        tasks.join_all().await;
+        let events = (DEVICES * BATCHES * size) as f64;
+        let (seconds, cpu) = (began.elapsed().as_secs_f64(), cpu_s(postmaster) - cpu);
+        println!(
+            "| {name} | {size} | {:.0} | {:.0} | {:.0} |",
+            events / cpu,
+            events / size as f64 / cpu,
+            events / seconds
+        );
+    }
+    house.stop().await;
+}
+
+async fn measure_reports() {
+    println!(
+        "\n| event.report, {DEVICES} doors at once | events in a batch | events per CPU-s | batches per CPU-s | events per s |"
+    );
+    println!("|---|---|---|---|---|");
+    let folder = tempfile::tempdir().unwrap();
+    let server = Server::embedded(house::config(folder.path(), ""), Clock::default()).await.unwrap();
+    reports("SQLite", server, None).await;
+    let (redis, database) = (Redis::start(), Postgres::durable());
+    database.sql("postgres", "CREATE DATABASE bench");
+    let config = core_config(&redis, &database, "ws://127.0.0.1:1/connection/websocket");
+    let server = Server::start(config, Clock::default()).await.unwrap();
+    reports("Postgres", server, Some(database.pid)).await;
+}
+
 async fn measure() {
     let redis = Redis::start();
     let database = Postgres::durable();
@@ -250,5 +349,6 @@ fn main() {
         return;
     }
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+    runtime.block_on(measure_reports());
     runtime.block_on(measure());
 }

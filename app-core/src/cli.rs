@@ -146,6 +146,8 @@ pub async fn run(arguments: Arguments, config: Config) -> anyhow::Result<ExitCod
 }
 
 async fn serve(arguments: ServeArguments, config: Config) -> anyhow::Result<ExitCode> {
+    // Heard from the start: whoever sees that core listens may end it at once.
+    let stop = stop_signal()?;
     let server = if arguments.embedded {
         Server::embedded(config, Clock::default()).await?
     } else {
@@ -158,7 +160,7 @@ async fn serve(arguments: ServeArguments, config: Config) -> anyhow::Result<Exit
         embedded = arguments.embedded,
         "listening"
     );
-    server.run(stop_signal()?).await?;
+    server.run(stop).await?;
     Ok(ExitCode::SUCCESS)
 }
 

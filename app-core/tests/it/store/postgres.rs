@@ -76,7 +76,7 @@ impl Postgres {
                 "--auth=trust",
                 "--encoding=UTF8",
                 "--no-sync",
-                "--locale=C.UTF-8",
+                "--locale=C",
                 "-D",
             ])
             .arg(dir.join("data"))

@@ -13,6 +13,7 @@ mod proof;
 mod reply;
 mod resource;
 mod resources;
+mod server;
 mod setup;
 
 use crate::core::Core;
@@ -20,12 +21,11 @@ use axum::Router;
 use axum::extract::DefaultBodyLimit;
 use axum::middleware::from_fn_with_state;
 use axum::routing::{get, post, put};
-use std::future::{Future, IntoFuture as _};
 use std::sync::Arc;
-use tokio::net::TcpListener;
 
 pub use problem::{CODES, Problem};
 pub use resources::RESOURCES;
+pub use server::serve;
 
 /// A schedule with ten years of exceptions is 200 KB.
 const BODY_BYTES_MAX: usize = 512 * 1024;
@@ -77,13 +77,4 @@ pub fn public(core: &Arc<Core>) -> Router {
 /// Health and metrics for the network that core runs in.
 pub fn private(core: &Arc<Core>) -> Router {
     health::routes().merge(health::metrics_route()).with_state(Arc::clone(core))
-}
-
-/// Answers on a port until `stop`; what is begun is finished.
-pub async fn serve(
-    listener: TcpListener,
-    router: Router,
-    stop: impl Future<Output = ()> + Send + 'static,
-) -> std::io::Result<()> {
-    axum::serve(listener, router).with_graceful_shutdown(stop).into_future().await
 }

@@ -7,15 +7,19 @@ pub mod tokens;
 pub mod waiting;
 
 use crate::config::{Config, StoreConfig};
+use crate::facts::FactChange;
 use crate::identity::keyring::{Keyring, Rotation};
 use crate::identity::seal::Root;
 use crate::identity::token::Minting;
 use crate::ids::Ids;
 use crate::metrics::Metrics;
 use crate::source::{Clock, random};
+use crate::store::change::RecordChange;
+use crate::store::row::Record;
 use crate::store::{Change, Committed, Store, StoreError, StoreOptions, TenantScope};
 use anyhow::Context as _;
 use keyway_domain::id::TenantId;
+use keyway_domain::time::UnixMs;
 use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
@@ -100,12 +104,23 @@ impl Core {
         Arc::clone(&self.keyring.read().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// Writes a decision; afterwards those who wait for a command that it ended are woken.
+    /// Writes a decision; afterwards those who wait for a command that it ended are woken, and the facts in memory
+    /// follow what has changed of them.
     pub async fn commit(&self, scope: TenantScope, change: Change) -> Result<Committed, StoreError> {
         let ended: Vec<_> =
             change.commands.iter().map(|write| (write.row.id(), write.row.record.state)).collect();
+        let changed: Vec<(usize, RecordChange)> =
+            change.records.iter().cloned().enumerate().filter(|(_, one)| is_fact(one)).collect();
+        let at = change.at;
         let committed = self.store.commit(scope, change).await?;
         ended.into_iter().for_each(|(id, state)| self.waiting.changed(id, state));
+        let tenant =
+            self.tenants.lock().unwrap_or_else(PoisonError::into_inner).get(&scope.tenant()).cloned();
+        if let Some(tenant) = tenant.filter(|_| !changed.is_empty()) {
+            let version = |place: usize| committed.record_versions.get(place).copied().unwrap_or(0);
+            let facts = changed.into_iter().map(|(place, one)| fact(scope.tenant(), at, version(place), one));
+            tenant.learn(committed.facts_version, facts.collect()).await;
+        }
         Ok(committed)
     }
 
@@ -145,6 +160,30 @@ impl Core {
             tenants.clear();
         }
         Ok(Arc::clone(tenants.entry(id).or_insert(tenant)))
+    }
+}
+
+fn is_fact(change: &RecordChange) -> bool {
+    match change {
+        RecordChange::Put(draft) => draft.kind.is_fact(),
+        RecordChange::Delete { kind, .. } => kind.is_fact(),
+    }
+}
+
+/// A committed record as it would be read back. When it was made is no fact.
+fn fact(tenant: TenantId, at: UnixMs, version: u64, change: RecordChange) -> FactChange {
+    match change {
+        RecordChange::Put(draft) => FactChange::Put(Record {
+            tenant,
+            kind: draft.kind,
+            id: draft.id,
+            version,
+            parent: draft.parent,
+            doc: draft.doc,
+            created_at: at,
+            changed_at: at,
+        }),
+        RecordChange::Delete { kind, id, .. } => FactChange::Gone(kind, id),
     }
 }
 

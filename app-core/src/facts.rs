@@ -23,7 +23,15 @@ use std::collections::BTreeMap;
 const ZONE_AHEAD_MS: u64 = BUNDLE_LIFE_MS_MAX * 2;
 const DAY_MS: u64 = 24 * 3_600_000;
 
+/// One fact of a committed change.
+#[derive(Debug, Clone)]
+pub enum FactChange {
+    Put(Record),
+    Gone(RecordKind, String),
+}
+
 /// Everything of a tenant that a decision may look at.
+#[derive(Debug, Clone)]
 pub struct TenantFacts {
     pub tenant: TenantId,
     pub version: u64,
@@ -62,6 +70,50 @@ impl TenantFacts {
         }
         own.finish();
         Ok(own)
+    }
+
+    /// Follows one committed change: the facts are then those of the next version, as if they had been read anew.
+    pub fn follow(&mut self, changes: &[FactChange], now: UnixMs) -> Result<(), StoreError> {
+        for change in changes {
+            match change {
+                FactChange::Put(row) => self.take(row, now)?,
+                FactChange::Gone(kind, id) => self.forget(*kind, id),
+            }
+        }
+        self.finish();
+        self.version += 1;
+        Ok(())
+    }
+
+    fn forget(&mut self, kind: RecordKind, id: &str) {
+        fn drop_from<K: std::str::FromStr + Ord, V>(map: &mut BTreeMap<K, V>, id: &str) {
+            if let Ok(key) = id.parse::<K>() {
+                map.remove(&key);
+            }
+        }
+        match kind {
+            RecordKind::Site => {
+                drop_from(&mut self.facts.zones, id);
+                drop_from(&mut self.sites, id);
+            }
+            RecordKind::Area => drop_from(&mut self.areas, id),
+            RecordKind::Door => {
+                drop_from(&mut self.facts.doors, id);
+                drop_from(&mut self.doors, id);
+            }
+            RecordKind::Person => drop_from(&mut self.facts.people, id),
+            RecordKind::Credential => drop_from(&mut self.facts.credentials, id),
+            RecordKind::Grant => {
+                drop_from(&mut self.facts.grants, id);
+                drop_from(&mut self.grant_versions, id);
+            }
+            RecordKind::Schedule => drop_from(&mut self.facts.schedules, id),
+            RecordKind::Calendar => drop_from(&mut self.facts.calendars, id),
+            RecordKind::Device => drop_from(&mut self.devices, id),
+            RecordKind::Phone => drop_from(&mut self.phones, id),
+            // Lockdowns and the revocation are never deleted: their counters must not fall.
+            _ => {}
+        }
     }
 
     fn take(&mut self, row: &Record, now: UnixMs) -> Result<(), StoreError> {
@@ -107,6 +159,7 @@ impl TenantFacts {
                 let statement: LockdownStatement = row.read()?;
                 // Reverted ones stay as records, so that the floor never falls.
                 self.lockdowns.floor = self.lockdowns.floor.max(statement.version);
+                self.lockdowns.statements.retain(|held| held.activation != statement.activation);
                 if statement.live {
                     self.lockdowns.statements.push(statement);
                 }

@@ -158,10 +158,6 @@ fn whatever_fails_nothing_is_lost_doubled_late_or_made_up() {
     let rested =
         wait_for("doors and commands coming to rest", QUIET_MAX, || quiet(&places, &tenant, &folder));
     if let Err(error) = rested {
-        if std::env::var_os("HOLD").is_some() {
-            println!("HOLD {error} {}", folder.display());
-            std::thread::park_timeout(Duration::from_secs(400));
-        }
         let gateways: Vec<String> = apart.gateways.iter().map(Program::complaints).collect();
         panic!("seed {seed}: {error}\ncore: {}\ngateways: {}", apart.core.complaints(), gateways.join("\n"));
     }

@@ -171,6 +171,7 @@ pub async fn run_door<F: Flash>(
                 backoff_ms = BACKOFF_MS_MIN;
                 let ended = serve_door(&mut link, door, &mut held, hands, &mut seen).await;
                 door.give(Input::Disconnected, held.clock.now());
+                seen(door);
                 match ended {
                     Ok(true) => return Ok(()),
                     // A token that is not taken: the next attempt has a new one.
@@ -327,5 +328,52 @@ pub async fn unlock(
         }
         let due = phone.repeat(clock.now());
         link.send(due).await?;
+    }
+}
+
+/// A phone's link that stays open for several requests, as an app in somebody's hand has it.
+pub struct PhoneLink(Link);
+
+impl PhoneLink {
+    /// Returns when the gateway has let the phone in.
+    pub async fn open(endpoint: &Endpoint) -> anyhow::Result<Self> {
+        let mut link = Link::open(endpoint, "phone").await?;
+        loop {
+            let messages = link.next().await?.context("the gateway closed the link")?;
+            if messages.iter().any(|message| matches!(message, FromServer::Connected { .. })) {
+                return Ok(Self(link));
+            }
+        }
+    }
+
+    /// Asks once, and returns the final state as soon as it is told, by the reply or on the personal channel.
+    pub async fn unlock(
+        &mut self,
+        phone: &mut PhoneCore,
+        door: DoorId,
+        within_ms: u64,
+        clock: Forward,
+        random: [u8; 10],
+    ) -> anyhow::Result<keyway_domain::command::State> {
+        let (request, call) =
+            phone.unlock(door, clock.now(), within_ms, random).context("too many unlocks are open")?;
+        self.0.send(vec![call]).await?;
+        loop {
+            let messages = self.0.next().await?.context("the gateway closed the link")?;
+            for message in messages {
+                match message {
+                    FromServer::Reply { call, payload } => phone.replied(call, payload.as_deref()),
+                    FromServer::Publication { channel, data } if channel.starts_with('#') => {
+                        if let Ok(event) = serde_json::from_slice::<CloudEvent<ToPerson>>(&data) {
+                            phone.pushed(&event.data);
+                        }
+                    }
+                    _ => {}
+                }
+            }
+            if let Some((_, _, state)) = phone.known.iter().find(|(known, _, _)| *known == request) {
+                return Ok(*state);
+            }
+        }
     }
 }

@@ -170,11 +170,13 @@ pub async fn device(
     let mut ids = core.ids();
     let mut change = opened.close(&ids);
     // One door, one device: the one before is done with.
+    let mut replaced = Vec::new();
     for before in opened.facts.devices.values().filter(|one| one.door == door && !one.revoked) {
         let revoked = DeviceDoc { revoked: true, ..before.clone() };
         let draft = RecordDraft::of(RecordKind::Device, before.id, Expect::Any, &revoked).under(door);
         change.records.push(RecordChange::Put(draft));
         change.audit.push(trail::entry("core", "device.replaced", before.id, &mut ids));
+        replaced.push(before.id.to_string());
     }
     let doc = DeviceDoc {
         id: DeviceId::mint(ids.now, ids.draw()),
@@ -189,6 +191,7 @@ pub async fn device(
     let entry = trail::entry(doc.id, "device.enrolled", door, &mut ids);
     change.audit.push(trail::detailed(entry, &doc, &mut ids));
     core.commit(opened.tenant.scope, change).await.map_err(raced)?;
+    replaced.iter().for_each(|device| core.revoke_tokens(opened.tenant.id, device));
     let minted = core.mint_for_device(opened.tenant.id, doc.id, site)?;
     let trusted: Vec<Value> =
         opened.tenant.trusted().into_iter().map(|(kid, key)| json!({ "kid": kid, "key": key })).collect();

@@ -104,21 +104,21 @@ pub fn shown(show: fn(Value) -> Value, row: &Record) -> Result<Value, Problem> {
 }
 
 /// RFC 7396: null takes a field away, an object is merged, everything else replaces.
-fn merged(mut base: Value, patch: Value) -> Value {
-    match (base.as_object_mut(), patch) {
-        (Some(fields), Value::Object(changes)) => {
-            for (name, change) in changes {
-                if change.is_null() {
-                    fields.remove(&name);
-                } else {
-                    let held = fields.remove(&name).unwrap_or(Value::Null);
-                    fields.insert(name, merged(held, change));
-                }
-            }
-            base
+fn merged(base: Value, patch: Value) -> Value {
+    let Value::Object(changes) = patch else { return patch };
+    let mut fields = match base {
+        Value::Object(fields) => fields,
+        _ => Map::new(),
+    };
+    for (name, change) in changes {
+        if change.is_null() {
+            fields.remove(&name);
+        } else {
+            let held = fields.remove(&name).unwrap_or(Value::Null);
+            fields.insert(name, merged(held, change));
         }
-        (_, patch) => patch,
     }
+    Value::Object(fields)
 }
 
 fn without_ours(value: Value) -> Result<Value, Problem> {

@@ -9,7 +9,7 @@ use crate::store::change::{CommandWrite, Expect};
 use crate::store::row::CommandRow;
 use crate::trail;
 use keyway_domain::command::ledger::LedgerReport;
-use keyway_domain::command::{Input, Refusal, State, Step};
+use keyway_domain::command::{Doubt, Input, Refusal, State, Step};
 use keyway_domain::message::publication::ToDevice;
 use keyway_domain::sign::{Kind, SigningKey};
 use keyway_domain::time::UnixMs;
@@ -18,6 +18,11 @@ use keyway_domain::time::UnixMs;
 pub const RESEND_MS: u64 = 2_000;
 /// A command for a door that is not there is looked at again this often, should the door come back unnoticed.
 const QUEUED_MS: u64 = 500;
+
+/// A door that has not answered by the deadline is asked for its ledger this often, and for this long. Its own syncs go
+/// on for ever; this is for the person who wants to know now.
+const ASK_EVERY_MS: u64 = 10_000;
+const ASK_FOR_MS: u64 = 10 * 60_000;
 
 /// What a step of a command needs to know.
 pub struct Stepping<'a> {
@@ -68,6 +73,11 @@ impl Stepping<'_> {
         if !row.record.state.is_final() && (online || row.record.state != State::Queued) {
             self.dispatch(row, change, ids);
         }
+        if row.record.state == State::Unresolved(Doubt::NoAnswer) {
+            // It syncs, and its ledger says what became of the command.
+            let (device, until) = (row.command.device, self.now.plus(ASK_EVERY_MS));
+            change.outbox.push(publish::to_device(self.facts.tenant, device, &ToDevice::Nudge, until, ids));
+        }
     }
 
     /// Takes a ledger's word for every command of its door that is not settled.
@@ -104,6 +114,7 @@ pub fn due(row: &CommandRow, now: UnixMs) -> Option<UnixMs> {
     match row.record.state {
         State::Requested | State::Queued => Some(now.plus(QUEUED_MS).min(deadline)),
         State::Sent | State::Acked => Some(now.plus(RESEND_MS).min(deadline)),
+        State::Unresolved(Doubt::NoAnswer) if now.since(deadline) < ASK_FOR_MS => Some(now.plus(ASK_EVERY_MS)),
         _ => None,
     }
 }

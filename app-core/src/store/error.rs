@@ -68,7 +68,7 @@ pub enum Fault {
     Full,
     Locked,
     Slow,
-    /// The database chose this transaction to give way: try again.
+    /// Another transaction was in the way, and has gone on: try again.
     GaveWay,
     /// The statement was refused for what it says.
     Rejected(String),
@@ -102,6 +102,8 @@ impl Fault {
             9 => Self::Slow,
             13 => Self::Full,
             8 | 10 | 14 => Self::Gone(format!("the file cannot be used, SQLite code {code}")),
+            // Somebody else has put a row of this key meanwhile: the next attempt sees it.
+            _ if matches!(code, 1555 | 2067) => Self::GaveWay,
             11 | 26 => Self::Corrupt(format!("SQLite code {code}")),
             _ => Self::Rejected(code.to_string()),
         }
@@ -113,7 +115,8 @@ impl Fault {
             "53100" => Self::Full,
             "55P03" => Self::Locked,
             "57014" => Self::Slow,
-            "40001" | "40P01" => Self::GaveWay,
+            // 23505: somebody else has put a row of this key meanwhile; the next attempt sees it.
+            "40001" | "40P01" | "23505" => Self::GaveWay,
             "XX001" | "XX002" => Self::Corrupt(format!("SQLSTATE {code}")),
             "3D000" => Self::Gone("there is no database of this name".into()),
             _ if code.starts_with("28") => Self::Gone("the login was refused".into()),

@@ -129,7 +129,7 @@ pub async fn store(conn: &mut Conn, found: &Found, writes: Writes, sent: &[Outbo
     let names = writes.names.into_iter().map(|((space, name), (tenant, kind, id))| {
         vec![space.word().into(), name.into(), text(tenant), kind.word().into(), id.into()]
     });
-    LOOKUPS.put(conn, names.collect()).await?;
+    LOOKUPS.insert(conn, names.collect()).await?;
     COMMANDS.put(conn, writes.commands.into_values().collect()).await?;
     INTAKES.put(conn, writes.intakes.into_values().collect()).await?;
     ONCE.put(conn, writes.once.into_values().collect()).await?;

@@ -325,13 +325,7 @@ impl Found {
             int(created_at.0),
             int(at.0),
         ];
-        self.drop_names(&key, writes);
-        for name in &draft.lookups {
-            self.names.insert(name.clone(), key.clone());
-            writes.names_gone.remove(name);
-            writes.names.insert(name.clone(), key.clone());
-        }
-        self.names_of.insert(key.clone(), draft.lookups.clone());
+        self.rename(&key, &draft.lookups, writes);
         self.records.insert(key.clone(), HeldRecord { version, created_at });
         writes.records_gone.remove(&key);
         writes.records.insert(key, values);
@@ -339,17 +333,27 @@ impl Found {
     }
 
     fn delete(&mut self, key: RecordKey, writes: &mut Writes) {
-        self.drop_names(&key, writes);
+        self.rename(&key, &[], writes);
         self.records.remove(&key);
         writes.records.remove(&key);
         writes.records_gone.insert(key);
     }
 
-    fn drop_names(&mut self, key: &RecordKey, writes: &mut Writes) {
-        for name in self.names_of.remove(key).unwrap_or_default() {
-            self.names.remove(&name);
-            writes.names.remove(&name);
-            writes.names_gone.insert(name);
+    /// Gives a record these names in place of the ones it had. Only new ones are written, and as new rows: a name that
+    /// another process has taken meanwhile is then refused by the database and never taken from its owner.
+    fn rename(&mut self, key: &RecordKey, names: &[NameKey], writes: &mut Writes) {
+        let before = self.names_of.remove(key).unwrap_or_default();
+        for name in before.iter().filter(|name| !names.contains(name)) {
+            self.names.remove(name);
+            writes.names.remove(name);
+            writes.names_gone.insert(name.clone());
+        }
+        for name in names.iter().filter(|name| !before.contains(name)) {
+            self.names.insert(name.clone(), key.clone());
+            writes.names.insert(name.clone(), key.clone());
+        }
+        if !names.is_empty() {
+            self.names_of.insert(key.clone(), names.to_vec());
         }
     }
 }

@@ -219,3 +219,58 @@ async fn keys_have_rights_and_end() {
     assert_ne!(rest["items"][0]["id"], page["items"][0]["id"]);
     house.stop().await;
 }
+
+/// Facts follow what this process commits, without being read again: they have to be what the database holds.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn facts_in_memory_are_those_of_the_database() {
+    let house = House::embedded().await;
+    let tenant = house.get("/v1/audit/checkpoints").await["tenant"].as_str().unwrap().parse().unwrap();
+    let tenant = house.core.tenant(tenant).await.unwrap();
+    let now = || house.core.clock.now();
+    tenant.facts(&house.core.store, now()).await.unwrap();
+    let front = house.door("Front").await;
+    let back = house.door("Back").await;
+    let person = house.person("Ada").await;
+    let grant = house.grant(&person, &front).await;
+    house.device(&front).await;
+    house.device(&front).await;
+    let phone = house.phone(&person).await;
+    let card = json!({ "person": person, "kind": "card", "shown": "0042" });
+    let card = id(&house.post("/v1/credentials", card).await);
+    for (method, path, body) in [
+        ("PATCH", format!("/v1/doors/{back}"), Some(json!({ "name": "Yard" }))),
+        ("PUT", format!("/v1/doors/{back}/mode"), Some(json!({ "mode": "unlocked" }))),
+        ("PATCH", format!("/v1/credentials/{card}"), Some(json!({ "state": "suspended" }))),
+        ("PATCH", format!("/v1/grants/{grant}"), Some(json!({ "uses_max": 3 }))),
+        ("POST", format!("/v1/phones/{}/revoke", phone.key.kid), Some(json!({}))),
+        ("DELETE", format!("/v1/credentials/{card}"), None),
+        ("DELETE", format!("/v1/doors/{back}"), None),
+    ] {
+        let (status, answer) = house.ask(method, &path, body).await;
+        assert!((200..300).contains(&status), "{method} {path}: {status} {answer}");
+    }
+    let lockdown = json!({ "scope": "tenant", "effect": "nobody" });
+    let kept = house.post("/v1/lockdowns", lockdown.clone()).await;
+    let over = house.post("/v1/lockdowns", lockdown).await;
+    house.post(&format!("/v1/lockdowns/{}/revert", over["activation"].as_str().unwrap()), json!({})).await;
+    // At once, from everywhere: some decide with the old ones while new ones are made.
+    futures::future::join_all(
+        (0..20).map(|number| house.post("/v1/people", json!({ "name": format!("P{number}") }))),
+    )
+    .await;
+    let held = tenant.facts(&house.core.store, now()).await.unwrap();
+    let rows = house.core.store.facts(tenant.scope).await.unwrap();
+    let read = app_core::facts::TenantFacts::read(tenant.id, &rows, now()).unwrap();
+    assert_eq!(held.version, read.version);
+    assert_eq!(held.facts.people.len(), 21);
+    assert_eq!(held.lockdowns.statements.len(), 1, "{kept}");
+    // Zones are expanded from the moment of reading on; all else has to be the same.
+    let told = |facts: &app_core::facts::TenantFacts| {
+        let mut facts = facts.clone();
+        facts.stale_at = keyway_domain::time::UnixMs(0);
+        facts.facts.zones.clear();
+        format!("{facts:#?}")
+    };
+    assert_eq!(told(&held), told(&read));
+    house.stop().await;
+}

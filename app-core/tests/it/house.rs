@@ -2,6 +2,7 @@
 //! virtual doors and phones that enrol as anybody's would.
 
 use app_core::config::Config;
+use app_core::core::Core;
 use app_core::serve::Server;
 use app_core::source::Clock;
 use keyway_devices::dice::Dice;
@@ -38,6 +39,7 @@ pub async fn wait_for<T, S: std::fmt::Debug>(what: &str, mut look: impl AsyncFnM
 pub struct House {
     pub url: String,
     pub key: String,
+    pub core: Arc<Core>,
     pub site: String,
     stop: Option<oneshot::Sender<()>>,
     running: Option<JoinHandle<anyhow::Result<()>>>,
@@ -65,6 +67,7 @@ impl House {
 
     pub async fn of(server: Server, folder: tempfile::TempDir) -> Self {
         let url = format!("http://{}", server.public_address().unwrap());
+        let core = Arc::clone(&server.core);
         let (stop, stopped) = oneshot::channel::<()>();
         let running = tokio::spawn(server.run(async move {
             let _ = stopped.await;
@@ -72,7 +75,7 @@ impl House {
         let tenant = wanted("POST", &url, "/v1/tenants", Some(ADMIN), Some(&json!({ "name": "Acme" }))).await;
         let key = tenant.unwrap()["api_key"]["secret"].as_str().unwrap().to_owned();
         let mut house =
-            Self { url, key, site: String::new(), stop: Some(stop), running: Some(running), folder };
+            Self { url, key, core, site: String::new(), stop: Some(stop), running: Some(running), folder };
         let site = house.post("/v1/sites", json!({ "name": "Tallinn", "zone": "Europe/Tallinn" })).await;
         house.site = id(&site);
         house
@@ -137,6 +140,8 @@ pub struct Seen {
     pub credentials: usize,
     pub connected: bool,
     pub events_held: bool,
+    pub lockdowns: usize,
+    pub mode_version: u64,
 }
 
 /// A door that runs in a task until it is stopped.
@@ -164,12 +169,20 @@ impl Running {
                     credentials: door.core.bundle().map_or(0, |bundle| bundle.body().credentials.len()),
                     connected: door.is_connected(),
                     events_held: door.core.events().held().is_some(),
+                    lockdowns: door.core.lockdowns().iter().filter(|one| one.live).count(),
+                    mode_version: door.core.mode_version(),
                 };
             };
             run_door(&endpoint, &mut door, clock, &mut taken, look).await.unwrap();
             door
         });
         Self { hands, seen, task }
+    }
+
+    /// Until it has a bundle.
+    pub async fn await_connected(self) -> Self {
+        self.until("the door has synced", |seen| seen.connected && seen.bundle > 0).await;
+        self
     }
 
     pub fn seen(&self) -> Seen {

@@ -7,4 +7,6 @@ mod api;
 mod embedded;
 mod hostile;
 mod house;
+mod process;
+mod relay;
 mod store;

@@ -12,6 +12,7 @@ on_both!(
     a_fault_in_the_middle_leaves_nothing,
     the_first_bad_part_refuses_all_of_a_change,
     names_are_unique_over_tenants_and_follow_their_record,
+    of_two_processes_one_gets_a_name,
     once_is_once_until_it_expires,
     facts_have_a_version_that_only_facts_raise,
     pages_hold_every_record_once,
@@ -173,6 +174,25 @@ async fn names_are_unique_over_tenants_and_follow_their_record(database: Databas
     let site = RecordDraft::of(RecordKind::Site, "site_a", Expect::Any, &serde_json::json!({}));
     let error = commit(1, RecordChange::Put(site.found_by(LookupSpace::ApiKey, "x"))).await.unwrap_err();
     assert!(matches!(error, StoreError::Refused { .. }), "{error:?}");
+}
+
+async fn of_two_processes_one_gets_a_name(database: Database) {
+    let stores = [database.open().await, database.open().await];
+    for round in 0..40 {
+        let name = format!("name {round}");
+        let take = async |number: u64| {
+            let draft = RecordDraft::of(RecordKind::ApiKey, format!("api_{round}"), Expect::Absent, &());
+            let records = vec![RecordChange::Put(draft.found_by(LookupSpace::ApiKey, &name))];
+            stores[number as usize].commit(scope(number), Change { records, ..at(1) }).await
+        };
+        let winner = match tokio::join!(take(0), take(1)) {
+            (Ok(_), Err(StoreError::Conflict { .. })) => 0,
+            (Err(StoreError::Conflict { .. }), Ok(_)) => 1,
+            other => panic!("{other:?}"),
+        };
+        let found = stores[0].lookup(TEST, LookupSpace::ApiKey, &name).await.unwrap().unwrap();
+        assert_eq!(found.tenant, scope(winner).tenant());
+    }
 }
 
 async fn once_is_once_until_it_expires(database: Database) {

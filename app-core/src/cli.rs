@@ -6,7 +6,7 @@ use app_core::config::Config;
 use app_core::core::store_options;
 use app_core::serve::Server;
 use app_core::source::{Clock, random};
-use clap::{Args, Parser, Subcommand};
+use clap::{Parser, Subcommand};
 use std::future::Future;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
@@ -17,8 +17,8 @@ use ws_gateway::config::{LogConfig, LogFormat};
 
 const EXAMPLES: &str = "\
 Examples:
-  app-core serve --embedded --data ./keyway
-      Everything in one process: SQLite, gateway and keys in ./keyway, which is made if it is not there.
+  app-core --embedded
+      Everything in one process: SQLite, gateway and keys in ./keyway-data (or --data FOLDER), made if it is not there.
   app-core --config core.toml --check-config
       Says everything that is wrong with a configuration, and starts nothing.
   KEYWAY_CORE_STORE__URL=postgres://keyway@db/keyway KEYWAY_CORE_STORE__PASSWORD=… \\
@@ -45,35 +45,32 @@ pub struct Arguments {
     /// The folder of an embedded core: database, root secret and administrator's key; made where they are missing
     #[arg(long, global = true, value_name = "FOLDER")]
     data: Option<PathBuf>,
+    /// Run the gateway in this process, on a bus in memory and with SQLite unless the store is configured
+    #[arg(long, global = true)]
+    embedded: bool,
     #[command(subcommand)]
     verb: Option<Verb>,
 }
 
 #[derive(Subcommand)]
 enum Verb {
-    /// Serve devices, phones and the API until SIGTERM
-    Serve(ServeArguments),
+    /// Serve devices, phones and the API until SIGTERM; also what happens without a verb
+    Serve,
     #[command(flatten)]
     Store(StoreVerb),
 }
 
-#[derive(Args, Default)]
-struct ServeArguments {
-    /// Run the gateway in this process, on a bus in memory and with SQLite unless the store is configured
-    #[arg(long)]
-    embedded: bool,
-}
+/// Where an embedded core keeps everything when nobody says where.
+const DATA_DEFAULT: &str = "keyway-data";
 
 impl Arguments {
     pub fn config(&self) -> anyhow::Result<Config> {
         let mut variables: Vec<(String, String)> = std::env::vars().collect();
-        if let Some(Verb::Serve(serve)) = &self.verb
-            && serve.embedded
-        {
+        if self.embedded {
             usual(&mut variables, "BUS__KIND", "memory".to_owned());
             usual(&mut variables, "LISTEN", "127.0.0.1:8080".to_owned());
         }
-        if let Some(folder) = &self.data {
+        if let Some(folder) = &self.folder(&variables) {
             usual(&mut variables, "STORE__URL", format!("sqlite:{}", folder.join("keyway.db").display()));
             if !matches!(self.verb, Some(Verb::Store(_))) {
                 embedded_secrets(folder, &mut variables)
@@ -91,8 +88,15 @@ impl Arguments {
         let file = file.as_ref().map(|(name, text)| (name.as_str(), text.as_str()));
         Ok(match &self.verb {
             Some(Verb::Store(_)) => Config::load_store(file, variables)?,
-            Some(Verb::Serve(_)) | None => Config::load(file, variables)?,
+            Some(Verb::Serve) | None => Config::load(file, variables)?,
         })
+    }
+
+    /// The folder of an embedded core: the one given, or the usual one where no other store is configured.
+    fn folder(&self, variables: &[(String, String)]) -> Option<PathBuf> {
+        let store = format!("{}STORE__URL", app_core::config::PREFIX);
+        let configured = self.config.is_some() || variables.iter().any(|(name, _)| *name == store);
+        self.data.clone().or_else(|| (self.embedded && !configured).then(|| PathBuf::from(DATA_DEFAULT)))
     }
 }
 
@@ -136,8 +140,8 @@ fn kept(path: &Path) -> anyhow::Result<String> {
 
 pub async fn run(arguments: Arguments, config: Config) -> anyhow::Result<ExitCode> {
     start_logs(&config.log);
-    match arguments.verb.unwrap_or(Verb::Serve(ServeArguments::default())) {
-        Verb::Serve(arguments) => serve(arguments, config).await,
+    match arguments.verb.unwrap_or(Verb::Serve) {
+        Verb::Serve => serve(arguments.embedded, config).await,
         Verb::Store(verb) => {
             println!("{}", command::run(verb, store_options(&config.store)).await?);
             Ok(ExitCode::SUCCESS)
@@ -145,10 +149,10 @@ pub async fn run(arguments: Arguments, config: Config) -> anyhow::Result<ExitCod
     }
 }
 
-async fn serve(arguments: ServeArguments, config: Config) -> anyhow::Result<ExitCode> {
+async fn serve(embedded: bool, config: Config) -> anyhow::Result<ExitCode> {
     // Heard from the start: whoever sees that core listens may end it at once.
     let stop = stop_signal()?;
-    let server = if arguments.embedded {
+    let server = if embedded {
         Server::embedded(config, Clock::default()).await?
     } else {
         Server::start(config, Clock::default()).await?
@@ -157,7 +161,7 @@ async fn serve(arguments: ServeArguments, config: Config) -> anyhow::Result<Exit
         public = %server.public_address()?,
         private = %server.private_address()?,
         socket_url = server.socket_url(),
-        embedded = arguments.embedded,
+        embedded,
         "listening"
     );
     server.run(stop).await?;

@@ -18,7 +18,7 @@ pub use command::{
     Command, ConnectRequest, HistoryRequest, PublishRequest, RefreshRequest, Request, RpcRequest,
     StreamPosition, SubRefreshRequest, SubscribeRequest,
 };
-pub use error::ErrorReply;
+pub use error::{ERRORS, ErrorReply};
 pub use id::ConnectionId;
 pub use push::{Push, SubscribePush};
 pub use reply::{

@@ -202,3 +202,53 @@ async fn a_slow_reader_is_closed_and_recovers() {
     assert_eq!(reply["subscribe"]["recovered"], true);
     assert_eq!(reply["subscribe"]["publications"].as_array().unwrap().len() as u64, published - offset);
 }
+
+/// Old connections leave for other nodes, between half and all of their age.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_old_connection_is_moved() {
+    let gateway = gateway::start(&format!("{DEVELOPMENT}[limits]\nconnection_age_ms_max = 400\n")).await;
+    let begun = Instant::now();
+    let mut raw = Raw::connected(gateway.public).await;
+    assert_eq!(raw.end().await, close(3011, "force reconnect"));
+    assert!(begun.elapsed() >= Duration::from_millis(200), "not before half of its age");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_token_with_too_many_channels() {
+    let directory = tempfile::tempdir().unwrap();
+    let text = with_keys(&directory) + "[limits]\nchannels_max = 3\n";
+    let gateway = gateway::start(&text).await;
+    let channels = |count: usize| (0..count).map(|n| format!("site:acme.{n}")).collect::<Vec<String>>();
+    // The personal channel is one of them.
+    for (count, wanted) in [(2, None), (3, Some(close(3505, "channel limit")))] {
+        let token = CORE.token(unix_s(), json!({"channels": channels(count)}));
+        let mut raw = Raw::open(gateway.public).await;
+        raw.send(&json!({"id": 1, "connect": {"token": token}}).to_string()).await;
+        match wanted {
+            Some(wanted) => assert_eq!(raw.end().await, wanted),
+            None => assert_eq!(raw.next().await.json()["connect"]["subs"].as_object().unwrap().len(), 3),
+        }
+    }
+}
+
+/// What the bus could not repair: a subscription of the client's own is ended so that the SDK subscribes again from
+/// its position; with one of the server's the whole connection has to.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_gap_is_told() {
+    let directory = tempfile::tempdir().unwrap();
+    let gateway = gateway::start(&with_keys(&directory)).await;
+    let caps = json!([{"channels": ["site:*"], "match": "wildcard", "allow": ["sub"]}]);
+    let token = CORE.token(unix_s(), json!({"channels": ["alerts:acme.s1"], "caps": caps}));
+    let mut raw = Raw::connected_with(gateway.public, &token).await;
+    let own = raw.ask(r#"{"id":2,"subscribe":{"channel":"site:acme.s1"}}"#).await;
+    assert!(own["subscribe"].is_object(), "{own}");
+    let gap = |channel: &str| keyway_bus::BusEvent::Gap {
+        channel: channel.into(),
+        top: keyway_bus::Position::new(keyway_bus::Epoch::new("other"), 7),
+    };
+    assert_eq!(gateway.node.hub.accept(gap("site:acme.s1")), 1);
+    let push = raw.next().await.json();
+    assert_eq!(push["push"]["unsubscribe"]["code"], 2500, "{push}");
+    assert_eq!(gateway.node.hub.accept(gap("alerts:acme.s1")), 1);
+    assert_eq!(raw.end().await, close(3010, "insufficient state"));
+}

@@ -99,7 +99,9 @@ async fn one_round_trip_brings_the_server_side_channels_with_what_was_missed() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn nothing_is_lost_between_history_and_live() {
-    let gateway = gateway::start(DEVELOPMENT).await;
+    // These clients answer no pings, and a busy machine takes its time.
+    let patient = "[limits]\nping_interval_ms = 300000\npresence_ttl_ms = 300000\n";
+    let gateway = gateway::start(&format!("{DEVELOPMENT}{patient}")).await;
     let backend = gateway.broker.backend();
     let publisher = tokio::spawn(async move {
         for n in 0..3000u32 {

@@ -8,6 +8,7 @@ mod bounds;
 mod calls;
 mod clients;
 mod delivery;
+mod documents;
 mod faults;
 mod gateway;
 mod process;

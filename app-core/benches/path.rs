@@ -11,8 +11,8 @@ mod house;
 mod postgres;
 
 use app_core::config::Config;
-use app_core::relay::calls::Call;
 use app_core::relay::METHODS;
+use app_core::relay::calls::Call;
 use app_core::serve::Server;
 use app_core::source::Clock;
 use house::{ADMIN, House, SECRET};

@@ -40,6 +40,7 @@ pub fn public(core: &Arc<Core>) -> Router {
         .route("/v1/phones/enrol", post(enrol::phone))
         .route("/v1/phones/token", post(proof::phone_token))
         .route("/v1/tenants", get(setup::list).post(setup::create))
+        .route("/v1/tenants/{id}/keys", post(setup::key_for_tenant))
         .route("/v1/keys", get(setup::keys).post(setup::make_key))
         .route("/v1/keys/{id}/revoke", post(setup::revoke_key))
         .route("/v1/doors/{id}/mode", put(commands::mode))

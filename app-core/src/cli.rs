@@ -150,6 +150,8 @@ pub async fn run(arguments: Arguments, config: Config) -> anyhow::Result<ExitCod
 }
 
 async fn serve(embedded: bool, config: Config) -> anyhow::Result<ExitCode> {
+    // Heard from the start: whoever sees that core listens may end it at once.
+    let stop = stop_signal()?;
     let server = if embedded {
         Server::embedded(config, Clock::default()).await?
     } else {
@@ -162,7 +164,7 @@ async fn serve(embedded: bool, config: Config) -> anyhow::Result<ExitCode> {
         embedded,
         "listening"
     );
-    server.run(stop_signal()?).await?;
+    server.run(stop).await?;
     Ok(ExitCode::SUCCESS)
 }
 

@@ -83,6 +83,16 @@ pub struct GatewayConfig {
     pub socket_url: String,
 }
 
+impl GatewayConfig {
+    /// As a WebSocket's address: an environment knows its load balancer by https.
+    pub fn address(&self) -> String {
+        match self.socket_url.strip_prefix("http") {
+            Some(rest) => format!("ws{rest}"),
+            None => self.socket_url.clone(),
+        }
+    }
+}
+
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct RelayConfig {
@@ -198,9 +208,11 @@ impl Config {
         if !(1..=366).contains(&self.tokens.rotate_days) {
             faults.push(format!("tokens.rotate_days = {}: from 1 to 366", self.tokens.rotate_days));
         }
-        if !["ws://", "wss://"].iter().any(|scheme| self.gateway.socket_url.starts_with(scheme)) {
+        let schemes = ["ws://", "wss://", "http://", "https://"];
+        if !schemes.iter().any(|scheme| self.gateway.socket_url.starts_with(scheme)) {
             faults.push(
-                "gateway.socket_url: must start with wss:// (or ws:// on a private network)".to_owned(),
+                "gateway.socket_url: must start with wss:// or https:// (or ws:// on a private network)"
+                    .to_owned(),
             );
         }
         if !(1..=65_536).contains(&self.relay.in_flight_max) {
@@ -313,6 +325,9 @@ mod tests {
             ],
         )
         .unwrap();
+        let gateway = GatewayConfig { socket_url: "https://x.example/connection/websocket".into() };
+        assert_eq!(gateway.address(), "wss://x.example/connection/websocket");
+        assert_eq!(config.gateway.address(), "ws://127.0.0.1:8000/connection/websocket");
         assert_eq!(config.store.url, "postgres://app@db.internal:5433/doors");
         assert_eq!((config.bus.connections, config.bus.key_prefix.as_str()), (5, "x"));
         assert_eq!(

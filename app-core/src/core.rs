@@ -79,7 +79,7 @@ impl Core {
             waiting: Waiting::default(),
             metrics: Metrics::default(),
             public_host: config.public_host.clone(),
-            socket_url: config.gateway.socket_url.clone(),
+            socket_url: config.gateway.address(),
             admin_key_sha256: match config.admin.key.as_str() {
                 "" => String::new(),
                 key => sha256_hex(key.as_bytes()),

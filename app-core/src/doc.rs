@@ -181,6 +181,15 @@ pub enum Rights {
     Admin,
 }
 
+/// A statement that voids tokens, as long as one of them could still be shown.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct VoidedDoc {
+    pub statement: String,
+    pub until: UnixMs,
+}
+
+/// Settings with this in front of a subject hold the newest statement about its tokens.
+pub const VOIDED: &str = "voided/";
 /// Where the setting of this name stands, per tenant.
 pub const READER_KEY: &str = "reader-key";
 /// The id of a tenant's one revocation record.

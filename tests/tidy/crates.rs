@@ -101,9 +101,8 @@ pub fn directions(manifests: &[Manifest]) -> Vec<Problem> {
         for (dependency, in_tests) in everywhere.chain(in_tests) {
             let Some(other) = manifests.iter().find(|other| other.name == *dependency) else { continue };
             let folder = other.folder.as_str();
-            if !allowed(&MAY_USE).contains(&folder)
-                && !(in_tests && allowed(&TESTS_MAY_USE).contains(&folder))
-            {
+            let in_tests_only = in_tests && allowed(&TESTS_MAY_USE).contains(&folder);
+            if !in_tests_only && !allowed(&MAY_USE).contains(&folder) {
                 let what =
                     format!("{} may not depend on {} (docs/architecture.md)", manifest.name, other.name);
                 problems.push(Problem::new(&place, what));

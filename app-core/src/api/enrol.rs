@@ -190,8 +190,12 @@ pub async fn device(
     change.records.push(RecordChange::Put(draft.found_by(LookupSpace::Key, doc.kid)));
     let entry = trail::entry(doc.id, "device.enrolled", door, &mut ids);
     change.audit.push(trail::detailed(entry, &doc, &mut ids));
+    let voided: Vec<String> = replaced
+        .iter()
+        .filter_map(|device| core.void_tokens(opened.tenant.id, device, &mut change))
+        .collect();
     core.commit(opened.tenant.scope, change).await.map_err(raced)?;
-    replaced.iter().for_each(|device| core.revoke_tokens(opened.tenant.id, device));
+    core.tell_gateways(voided);
     let minted = core.mint_for_device(opened.tenant.id, doc.id, site)?;
     let trusted: Vec<Value> =
         opened.tenant.trusted().into_iter().map(|(kid, key)| json!({ "kid": kid, "key": key })).collect();
@@ -321,8 +325,9 @@ pub async fn revoke_device(
     let draft = RecordDraft::of(RecordKind::Device, &id, Expect::Version(row.version), &doc);
     change.records.push(RecordChange::Put(draft.under(doc.door)));
     change.audit.push(trail::entry(&caller.name, "device.revoked", &id, &mut ids));
+    let voided = core.void_tokens(caller.tenant.id, &id, &mut change);
     core.commit(caller.tenant.scope, change).await?;
-    core.revoke_tokens(caller.tenant.id, &id);
+    core.tell_gateways(voided);
     Ok(Answer::ok(json!({ "id": id, "revoked": true })))
 }
 
@@ -345,10 +350,11 @@ pub async fn revoke_phone(
     let digest: Vec<Digest> =
         facts.facts.credentials.get(&doc.credential).map(|one| one.digest).into_iter().collect();
     revoke::revoke(&facts, &caller.tenant.key, &digest, &[], &mut change, &mut ids);
+    // The token is the person's: their other phones fetch a new one by themselves.
+    let voided = core.void_tokens(caller.tenant.id, &doc.person.to_string(), &mut change);
     core.commit(caller.tenant.scope, change).await?;
     core.facts_changed(caller.tenant.id);
-    // The token is the person's: their other phones fetch a new one by themselves.
-    core.revoke_tokens(caller.tenant.id, &doc.person.to_string());
+    core.tell_gateways(voided);
     Ok(Answer::ok(json!({ "id": id, "revoked": true })))
 }
 
@@ -363,8 +369,9 @@ pub async fn sign_out(
     let mut ids = core.ids();
     let mut change = Change::at(ids.now);
     change.audit.push(trail::entry(&caller.name, "person.signed_out", person, &mut ids));
+    let voided = core.void_tokens(caller.tenant.id, &id, &mut change);
     core.commit(caller.tenant.scope, change).await?;
-    core.revoke_tokens(caller.tenant.id, &id);
+    core.tell_gateways(voided);
     Ok(Answer::ok(json!({ "id": id, "signed_out": true })))
 }
 

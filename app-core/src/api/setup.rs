@@ -89,6 +89,28 @@ pub async fn create(
     Ok(Answer::created(format!("/v1/tenants/{id}"), body))
 }
 
+/// Another key with every right, for a tenant whose own keys are lost.
+pub async fn key_for_tenant(
+    State(core): State<Arc<Core>>,
+    headers: HeaderMap,
+    Path(id): Path<String>,
+) -> Result<Answer, Problem> {
+    administrator(&core, &headers)?;
+    let tenant = TenantId::parse(&id).map_err(|_| Problem::not_found("tenant"))?;
+    // Its keys are read: a tenant that is not there has none.
+    core.tenant(tenant).await?;
+    let mut ids = core.ids();
+    let (key, draft, secret) = new_key("made by the administrator", Rights::Admin, None, &mut ids);
+    let mut change = Change::at(ids.now);
+    change.records.push(RecordChange::Put(draft));
+    change.audit.push(trail::entry("administrator", "api_key.created", key.id, &mut ids));
+    core.commit(TenantScope::of(tenant), change).await?;
+    Ok(Answer::created(
+        format!("/v1/keys/{}", key.id),
+        json!({ "id": key.id, "secret": secret, "rights": key.rights }),
+    ))
+}
+
 pub async fn list(
     State(core): State<Arc<Core>>,
     headers: HeaderMap,

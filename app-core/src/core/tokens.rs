@@ -3,15 +3,19 @@
 
 use super::Core;
 use super::tenant::Tenant;
+use crate::doc::{VOIDED, VoidedDoc};
 use crate::facts::TenantFacts;
 use crate::identity::token::{Bearer, Minted};
 use crate::relay::doors_of;
-use crate::store::StoreError;
+use crate::store::change::{Change, Expect, RecordChange, RecordDraft};
+use crate::store::kind::RecordKind;
+use crate::store::{PAGE_MAX, StoreError, System, TenantScope};
 use keyway_bus::Backend;
 use keyway_domain::id::{DeviceId, PersonId, SiteId, TenantId};
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
+const SYSTEM: System = System::because("gateways are told of every tenant's revocations again");
 /// Statements that wait for a bus. A tenant that revokes more in one outage should rotate its keys.
 pub const REVOCATIONS_MAX: usize = 4_096;
 /// Between two attempts to hand a statement to the bus.
@@ -46,13 +50,53 @@ impl Core {
         self.mint(tenant.id, &Bearer::Phone { person, doors: doors_of(facts, person) })
     }
 
-    /// Voids every token of a subject that was made until now, on every gateway.
-    pub fn revoke_tokens(&self, tenant: TenantId, subject: &str) {
+    /// Voids every token of a subject that was made until now: a statement for the gateways, kept with the change until
+    /// the last of those tokens has run out. `tell_gateways` once the change is committed.
+    pub fn void_tokens(&self, tenant: TenantId, subject: &str, change: &mut Change) -> Option<String> {
         let (ring, now) = (self.keyring(), self.clock.now());
-        let Some(key) = ring.signer(now) else { return };
-        let statement = self.minting.revoke(key, tenant, subject, now);
-        if self.revocations.0.try_send(statement).is_err() {
-            tracing::error!(%tenant, subject, "too many revocations wait for the bus; this one holds by expiry only");
+        let statement = self.minting.revoke(ring.signer(now)?, tenant, subject, now);
+        let doc = VoidedDoc { statement: statement.clone(), until: now.plus(self.minting.life_s * 1000) };
+        let draft = RecordDraft::of(RecordKind::Setting, format!("{VOIDED}{subject}"), Expect::Any, &doc);
+        change.records.push(RecordChange::Put(draft));
+        Some(statement)
+    }
+
+    pub fn tell_gateways(&self, statements: impl IntoIterator<Item = String>) {
+        for statement in statements {
+            if self.revocations.0.try_send(statement).is_err() {
+                tracing::error!(
+                    "too many revocations wait for the bus; the rest are told with the next round"
+                );
+            }
+        }
+    }
+
+    /// Tells the gateways every statement that is still worth something, and forgets the others: at the start, for what
+    /// a core that died has not told, and from time to time, for gateways that came after a Redis that was emptied.
+    pub async fn tell_gateways_again(&self) -> Result<(), StoreError> {
+        let mut after: Option<String> = None;
+        loop {
+            let kind = RecordKind::Setting;
+            let page = self.store.records_of_all(SYSTEM, kind, after.as_deref(), PAGE_MAX).await?;
+            for row in page.items.iter().filter(|row| row.id.starts_with(VOIDED)) {
+                let doc: VoidedDoc = row.read()?;
+                if doc.until > self.clock.now() {
+                    self.tell_gateways([doc.statement]);
+                    continue;
+                }
+                let (id, expect) = (row.id.clone(), Expect::Version(row.version));
+                let mut change = Change::at(self.clock.now());
+                change.records.push(RecordChange::Delete { kind, id, expect });
+                match self.commit(TenantScope::of(row.tenant), change).await {
+                    // Somebody else was faster, or it has been made anew.
+                    Ok(_) | Err(StoreError::Conflict { .. } | StoreError::NotFound { .. }) => {}
+                    Err(error) => return Err(error),
+                }
+            }
+            match page.next {
+                Some(next) => after = Some(next),
+                None => return Ok(()),
+            }
         }
     }
 

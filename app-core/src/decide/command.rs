@@ -114,7 +114,9 @@ pub fn due(row: &CommandRow, now: UnixMs) -> Option<UnixMs> {
     match row.record.state {
         State::Requested | State::Queued => Some(now.plus(QUEUED_MS).min(deadline)),
         State::Sent | State::Acked => Some(now.plus(RESEND_MS).min(deadline)),
-        State::Unresolved(Doubt::NoAnswer) if now.since(deadline) < ASK_FOR_MS => Some(now.plus(ASK_EVERY_MS)),
+        State::Unresolved(Doubt::NoAnswer) if now.since(deadline) < ASK_FOR_MS => {
+            Some(now.plus(ASK_EVERY_MS))
+        }
         _ => None,
     }
 }

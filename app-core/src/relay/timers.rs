@@ -22,6 +22,8 @@ const COMMANDS_EVERY: Duration = Duration::from_millis(200);
 const DUE_MAX: usize = 256;
 /// Keys, checkpoints and sweeping are in no hurry.
 const UPKEEP_EVERY: Duration = Duration::from_secs(30);
+/// Revocations are told again every five minutes: a gateway that has not heard of one is the exception.
+const TELL_AGAIN_ROUNDS: u64 = 10;
 
 /// Runs until the future is dropped.
 pub async fn commands(core: Arc<Core>, bus: Arc<dyn Channels>) {
@@ -66,7 +68,12 @@ async fn look_again(core: &Core, bus: &dyn Channels, row: CommandRow) -> Result<
 /// Runs until the future is dropped.
 pub async fn upkeep(core: Arc<Core>) {
     let mut signed = HashMap::new();
-    loop {
+    for round in 0_u64.. {
+        if round.is_multiple_of(TELL_AGAIN_ROUNDS)
+            && let Err(error) = core.tell_gateways_again().await
+        {
+            tracing::warn!(%error, "telling revocations again failed");
+        }
         tokio::time::sleep(UPKEEP_EVERY).await;
         if let Err(error) = core.tend_keys().await {
             tracing::warn!(%error, "reading the token keys failed");

@@ -3,6 +3,7 @@
 
 use super::error::Fault;
 use super::sql::{Conn, Row, Value};
+use std::fmt::Write as _;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Type {
@@ -141,13 +142,18 @@ impl Table {
     }
 }
 
-/// `($1, $2), ($3, $4)`.
+/// `($1, $2), ($3, $4)`. Written into one text: for 64 rows this is done for every group.
 pub fn places(rows: usize, width: usize) -> String {
-    let row = |row: usize| {
-        let places: Vec<String> = (1..=width).map(|place| format!("${}", row * width + place)).collect();
-        format!("({})", places.join(", "))
-    };
-    (0..rows).map(row).collect::<Vec<_>>().join(", ")
+    let mut text = String::with_capacity(rows * (width * 6 + 4));
+    for row in 0..rows {
+        text.push_str(if row == 0 { "(" } else { ", (" });
+        for column in 1..=width {
+            let before = if column == 1 { "$" } else { ", $" };
+            let _ = write!(text, "{before}{}", row * width + column);
+        }
+        text.push(')');
+    }
+    text
 }
 
 /// Cuts into runs of 64, 32, 16 … 1.

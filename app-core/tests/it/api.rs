@@ -212,6 +212,16 @@ async fn keys_have_rights_and_end() {
             .await
             .unwrap();
     assert_eq!(status, 401, "a tenant's key makes no tenants");
+    // A tenant whose keys are lost gets one by the administrator, and nobody else gets one that way.
+    let list = wanted("GET", &house.url, "/v1/tenants", Some(ADMIN), None).await.unwrap();
+    let path = format!("/v1/tenants/{}/keys", list["items"][0]["id"].as_str().unwrap());
+    assert_eq!(house.ask("POST", &path, Some(json!({}))).await.0, 401);
+    let made = wanted("POST", &house.url, &path, Some(ADMIN), Some(&json!({}))).await.unwrap();
+    let (status, _) = call("GET", &house.url, "/v1/audit", made["secret"].as_str(), None).await.unwrap();
+    assert_eq!(status, 200);
+    let nobody = "/v1/tenants/ten_01m7xscbq8fybrc31ynzza5y8g/keys";
+    let (status, _) = call("POST", &house.url, nobody, Some(ADMIN), Some(&json!({}))).await.unwrap();
+    assert_eq!(status, 404);
     let (status, page) = house.ask("GET", "/v1/keys?limit=1", None).await;
     assert_eq!((status, page["items"].as_array().unwrap().len()), (200, 1));
     let after = page["next"].as_str().unwrap();

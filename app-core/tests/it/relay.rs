@@ -4,7 +4,7 @@ use crate::house::{House, config, wait_for};
 use app_core::serve::Server;
 use app_core::source::Clock;
 use bytes::Bytes;
-use keyway_bus::{Bus as _, EventSink, MemoryBroker, MemoryBus, Request};
+use keyway_bus::{Bus as _, BusEvent, Control, EventSink, MemoryBroker, MemoryBus, Request};
 use keyway_devices::enrolment::{DoorEnrolment, PhoneEnrolment};
 use keyway_domain::clock::ClockQuality;
 use keyway_domain::command::ledger::LedgerReport;
@@ -18,6 +18,7 @@ use keyway_domain::sign::{Kind, SigningKey};
 use keyway_domain::time::UnixMs;
 use serde_json::{Value, json};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 struct Scene {
     house: House,
@@ -28,12 +29,20 @@ struct Scene {
     device: DoorEnrolment,
     phone: PhoneEnrolment,
     person: String,
+    /// Revocations that a gateway has heard.
+    revoked: Arc<AtomicUsize>,
 }
 
 async fn scene() -> Scene {
     let folder = tempfile::tempdir().unwrap();
     let broker = MemoryBroker::default();
-    let sink: EventSink = Arc::new(|_| {});
+    let revoked: Arc<AtomicUsize> = Arc::default();
+    let counting = Arc::clone(&revoked);
+    let sink: EventSink = Arc::new(move |event| {
+        if let BusEvent::Control(Control::Revoke { .. }) = event {
+            counting.fetch_add(1, Ordering::SeqCst);
+        }
+    });
     let bus = broker.node(sink);
     let clock = Clock::default();
     let server = Server::on(config(folder.path(), ""), clock.clone(), broker.backend()).await.unwrap();
@@ -43,7 +52,7 @@ async fn scene() -> Scene {
     house.grant(&person, &door).await;
     let device = house.device(&door).await;
     let phone = house.phone(&person).await;
-    Scene { house, bus, broker, clock, door, device, phone, person }
+    Scene { house, bus, broker, clock, door, device, phone, person, revoked }
 }
 
 impl Scene {
@@ -283,6 +292,32 @@ async fn a_counted_use_is_counted_once_for_a_request() {
     assert_eq!(said, ["granted", "granted", "granted", "denied"]);
     let grant = scene.house.get(&format!("/v1/grants/{}", grant["id"].as_str().unwrap())).await;
     assert_eq!(grant["uses_taken"], 2);
+    scene.house.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn gateways_hear_of_a_revocation_again_from_the_next_core() {
+    let scene = scene().await;
+    let heard = async |number| {
+        wait_for("gateways hear of it", async || match scene.revoked.load(Ordering::SeqCst) {
+            found if found >= number => Ok(()),
+            found => Err(found),
+        })
+        .await;
+    };
+    assert_eq!(scene.revoked.load(Ordering::SeqCst), 0);
+    scene.house.post(&format!("/v1/devices/{}/revoke", scene.device.device), json!({})).await;
+    heard(1).await;
+    // As after a crash: nobody knows whether the first one was told.
+    let config = config(scene.house.folder.path(), "");
+    let server = Server::on(config, scene.clock.clone(), scene.broker.backend()).await.unwrap();
+    let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
+    let second = tokio::spawn(server.run(async {
+        let _ = stopped.await;
+    }));
+    heard(2).await;
+    drop(stop);
+    second.await.unwrap().unwrap();
     scene.house.stop().await;
 }
 

@@ -14,7 +14,8 @@ use keyway_domain::event::outbox::EventOutbox;
 use keyway_domain::event::{ChainHash, Epoch, EventBatch, EventKind, Occurred};
 use keyway_domain::id::*;
 use keyway_domain::lockdown::{Effect, LockdownSet, LockdownStatement};
-use keyway_domain::message::statement::{DesiredState, Revocation, UnlockRequest};
+use keyway_domain::message::device::AccessRequest;
+use keyway_domain::message::statement::{DesiredState, KeyProof, Revocation, UnlockRequest};
 use keyway_domain::place::Scope;
 use keyway_domain::sign::{Kind, PublicKey, SigningKey, TrustedKeys};
 use keyway_domain::time::Moment;
@@ -133,6 +134,20 @@ fn statements() -> Value {
     let revocation = Revocation { tenant, version: 3, digests: vec![card_digest(0)] };
     let unlock =
         UnlockRequest { tenant, request: RequestId::mint(START, [9; 10]), door, deadline: START.plus(8_000) };
+    let tap = AccessRequest {
+        tenant,
+        device,
+        request: RequestId::mint(START, [10; 10]),
+        door,
+        credential: card_digest(0),
+        pin: None,
+        first_person: None,
+    };
+    let proof = KeyProof {
+        host: "core.example".into(),
+        nonce: "bm9uY2Ugb2YgY29yZQ".into(),
+        own_nonce: "bm9uY2Ugb2YgdGhlIGRldmljZQ".into(),
+    };
     let time = TimeStatement { nonce: "bm9uY2U".into(), time: START };
     let core = core_key();
     json!([
@@ -142,6 +157,8 @@ fn statements() -> Value {
         signed("a card that opens nothing from now on", &core, Kind::Revocation, &revocation),
         signed("core's time over the device's nonce", &core, Kind::Time, &time),
         signed("a phone's own request", &phone_key(), Kind::UnlockRequest, &unlock),
+        signed("a tap that core shall decide", &device_key(), Kind::AccessRequest, &tap),
+        signed("a device proves its key to core", &device_key(), Kind::KeyProof, &proof),
     ])
 }
 

@@ -71,14 +71,7 @@ impl Postgres {
         let dir = tempfile::Builder::new().prefix("keyway-pg").tempdir().unwrap().keep();
         give_to_postgres(&dir);
         let made = command("initdb")
-            .args([
-                "--username=postgres",
-                "--auth=trust",
-                "--encoding=UTF8",
-                "--no-sync",
-                "--locale=C.UTF-8",
-                "-D",
-            ])
+            .args(["--username=postgres", "--auth=trust", "--encoding=UTF8", "--no-sync", "--locale=C", "-D"])
             .arg(dir.join("data"))
             .output()
             .expect("initdb starts");

@@ -252,3 +252,36 @@ async fn a_gap_is_told() {
     assert_eq!(gateway.node.hub.accept(gap("alerts:acme.s1")), 1);
     assert_eq!(raw.end().await, close(3010, "insufficient state"));
 }
+
+/// Who was closed for a full queue gets back more than the queue holds, up to a bound of its own.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_recovery_may_be_larger_than_the_queue() {
+    for (bytes_max, wanted) in [(4 << 20, Some(true)), (64 << 10, None)] {
+        let gateway = gateway::start(&format!(
+            "{DEVELOPMENT}[limits]\nqueue_bytes_max = 16384\nrecovery_bytes_max = {bytes_max}\n"
+        ))
+        .await;
+        let mut raw = Raw::connected(gateway.public).await;
+        let reply = raw.ask(r#"{"id":2,"subscribe":{"channel":"site:a.1"}}"#).await["subscribe"].clone();
+        drop(raw);
+        let backend = gateway.broker.backend();
+        let data = format!("\"{}\"", "x".repeat(4000));
+        for _ in 0..50 {
+            let options = PublishOptions::with_history(300, 600_000);
+            backend.publish("site:a.1", NewPublication::of(data.clone()), &options).await.unwrap();
+        }
+        let command =
+            json!({"id": 2, "subscribe": {"channel": "site:a.1", "recover": true, "epoch": reply["epoch"]}});
+        let mut again = Raw::connected(gateway.public).await;
+        let reply = again.ask(&command.to_string()).await["subscribe"].clone();
+        assert_eq!(reply["recovered"].as_bool(), wanted, "with {bytes_max} bytes");
+        let publications = reply["publications"].as_array().map_or(0, Vec::len);
+        assert_eq!(publications, if wanted.is_some() { 50 } else { 0 }, "all or nothing");
+        // And on it goes.
+        backend
+            .publish("site:a.1", NewPublication::of("1"), &PublishOptions::with_history(300, 600_000))
+            .await
+            .unwrap();
+        assert_eq!(again.next().await.json()["push"]["pub"]["offset"], 51);
+    }
+}

@@ -285,3 +285,33 @@ async fn a_recovery_may_be_larger_than_the_queue() {
         assert_eq!(again.next().await.json()["push"]["pub"]["offset"], 51);
     }
 }
+
+/// The user's rate is shared by all of the user's connections, and what waits behind an unfinished connect is bounded.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn commands_of_a_user_and_commands_that_wait() {
+    let gateway = gateway::start(&format!(
+        "{DEVELOPMENT}anonymous_user = \"per_1\"\n[limits]\nuser_commands_per_s = 1\nuser_commands_burst = 6\nwaiting_commands_max = 4\n"
+    ))
+    .await;
+    let (mut one, mut two) = (Raw::connected(gateway.public).await, Raw::connected(gateway.public).await);
+    let mut refused = 0;
+    for id in 2..12 {
+        for raw in [&mut one, &mut two] {
+            let reply = raw.ask(&json!({"id": id, "rpc": {"method": "echo", "data": 1}}).to_string()).await;
+            if reply["error"].is_object() {
+                assert_eq!(
+                    reply["error"],
+                    json!({"code": 111, "message": "too many requests", "temporary": true})
+                );
+                refused += 1;
+            }
+        }
+    }
+    assert!((1..=14).contains(&refused), "20 commands, 6 at once and 1 a second more: {refused} refused");
+
+    let mut hasty = Raw::open(gateway.public).await;
+    let subscribe = |id: u32| json!({"id": id, "subscribe": {"channel": format!("site:a.{id}")}}).to_string();
+    let many: Vec<String> = (2..8).map(subscribe).collect();
+    hasty.send(&format!("{{\"id\":1,\"connect\":{{}}}}\n{}", many.join("\n"))).await;
+    assert_eq!(hasty.end().await, close(3013, "too many requests"));
+}

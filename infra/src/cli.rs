@@ -40,7 +40,14 @@ pub struct Global {
     #[arg(short, long, global = true, action = clap::ArgAction::Count)]
     pub verbose: u8,
     /// The longest that AWS may take to show a change to a reader, in seconds
-    #[arg(long, global = true, default_value_t = 30, value_name = "SECONDS", hide_short_help = true)]
+    #[arg(
+        long,
+        global = true,
+        default_value_t = 30,
+        value_name = "SECONDS",
+        hide_short_help = true,
+        env = "KEYWAY_INFRA_CONSISTENCY_LAG_S"
+    )]
     pub consistency_lag_s: u64,
 }
 

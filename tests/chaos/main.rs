@@ -40,10 +40,7 @@ fn undisturbed_destroy() -> Counts {
     })
 }
 
-/// The emulator shows a change to the next reader: waiting out AWS's lag would only take time. The lag itself is tested
-/// over the account in memory.
-const LAG_S: [&str; 2] = ["--consistency-lag-s", "1"];
-const APPLY: [&str; 6] = ["apply", "--environment", scene::STAGING, "--yes", LAG_S[0], LAG_S[1]];
+const APPLY: [&str; 4] = ["apply", "--environment", scene::STAGING, "--yes"];
 
 /// Runs once more without faults, and holds the account to be what an undisturbed run makes.
 #[track_caller]

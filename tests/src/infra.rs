@@ -55,6 +55,8 @@ impl Infra {
             .env("AWS_SECRET_ACCESS_KEY", "test")
             .env("AWS_REGION", "eu-central-1")
             .env("AWS_EC2_METADATA_DISABLED", "true")
+            // The emulator shows a change to the next reader; AWS's lag is tested over the account in memory.
+            .env("KEYWAY_INFRA_CONSISTENCY_LAG_S", "1")
             .env("NO_COLOR", "1");
         command
     }

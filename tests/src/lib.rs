@@ -7,13 +7,19 @@
 
 pub mod account;
 pub mod answer;
+pub mod apart;
 pub mod behind;
 pub mod call;
+pub mod company;
 pub mod emulator;
 pub mod fault;
 pub mod http;
 pub mod infra;
 pub mod place;
+#[allow(clippy::unwrap_used, reason = "it belongs to tests and says what is wrong by failing")]
+#[path = "../../app-core/tests/it/store/postgres.rs"]
+pub mod postgres;
+pub mod program;
 pub mod proxy;
 pub mod scene;
 pub mod stack;

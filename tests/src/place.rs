@@ -4,10 +4,11 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 
-/// The clone this was built from.
+/// The clone this runs for. Cargo says so when it runs something; what was compiled in may name another clone, as one
+/// target directory serves several.
 pub fn repository() -> PathBuf {
-    let here = Path::new(env!("CARGO_MANIFEST_DIR"));
-    here.parent().expect("the package lies in a folder of the clone").to_path_buf()
+    let told = std::env::var_os("CARGO_MANIFEST_DIR").unwrap_or_else(|| env!("CARGO_MANIFEST_DIR").into());
+    Path::new(&told).parent().expect("the package lies in a folder of the clone").to_path_buf()
 }
 
 /// `${XDG_CACHE_HOME:-~/.cache}/keyway`: what may be thrown away and is slow to get again.
@@ -28,9 +29,25 @@ pub fn target() -> Result<PathBuf> {
     }
 }
 
-/// What cargo is asked for when only `infra` is wanted. The whole workspace and a test target are named so that features
+/// What cargo is asked for when only the programs are wanted. The whole workspace and a test target are named so that features
 /// are unified as for `cargo test --workspace`: another selection would compile the AWS SDKs a second time.
-pub const BUILD_INFRA: [&str; 6] = ["build", "--workspace", "--bin", "infra", "--test", "tidy"];
+pub const BUILD_PROGRAMS: [&str; 12] = [
+    "build",
+    "--workspace",
+    "--bin",
+    "infra",
+    "--bin",
+    "app-core",
+    "--bin",
+    "door",
+    "--bin",
+    "phone",
+    "--test",
+    "tidy",
+];
+
+/// When only the door's part is wanted: a minute or two, and none of the AWS SDKs.
+pub const BUILD_DOOR: [&str; 6] = ["build", "--package", "app-core", "--package", "keyway-devices", "--bins"];
 
 /// A program of this repository: in `KEYWAY_BIN_DIR`, or where cargo put it beside the running test.
 pub fn binary(name: &str) -> Result<PathBuf> {

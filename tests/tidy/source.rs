@@ -27,7 +27,7 @@ const BELONGS: [(&str, &str, &[&str]); 6] = [
             "benches/",
         ],
     ),
-    ("sqlx::", "app-core/", &["app-core/src/store"]),
+    ("sqlx::", "app-core/", &["app-core/src/store", "app-core/tests/it/store/"]),
     ("fred::", "", &["ws-gateway/bus/src/redis", "ws-gateway/bus/tests/"]),
     ("redis::", "", &["ws-gateway/bus/src/", "ws-gateway/bus/tests/", "tests/src/"]),
 ];

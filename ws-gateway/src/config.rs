@@ -297,7 +297,8 @@ fn has_password(url: &str) -> bool {
         .is_some_and(|(_, password)| !password.is_empty())
 }
 
-fn merge(into: &mut toml::Table, over: toml::Table) {
+/// Lays one table over another, field by field.
+pub fn merge(into: &mut toml::Table, over: toml::Table) {
     for (key, value) in over {
         match (into.get_mut(&key), value) {
             (Some(toml::Value::Table(below)), toml::Value::Table(above)) => merge(below, above),
@@ -309,7 +310,7 @@ fn merge(into: &mut toml::Table, over: toml::Table) {
 }
 
 /// Sets `a__b` to a value written as TOML, or else taken as text.
-fn set(into: &mut toml::Table, path: &str, value: &str) -> Result<(), String> {
+pub fn set(into: &mut toml::Table, path: &str, value: &str) -> Result<(), String> {
     let (name, rest) = match path.split_once("__") {
         Some((name, rest)) => (name, Some(rest)),
         None => (path, None),

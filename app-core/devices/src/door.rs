@@ -127,6 +127,8 @@ pub struct DoorCore {
     time_due: MonoMs,
     sync_call: Option<(u64, MonoMs)>,
     report_call: Option<(u64, MonoMs)>,
+    /// The newest word of the ledger that core has not confirmed.
+    ledger_call: Option<(u64, MonoMs)>,
     ledger: Ledger,
     events: EventOutbox,
     desired: Option<DesiredState>,
@@ -154,6 +156,15 @@ impl DoorCore {
         self.bundle.as_ref()
     }
 
+    /// The statements held, reverted ones too until the next whole set.
+    pub fn lockdowns(&self) -> &[keyway_domain::lockdown::LockdownStatement] {
+        &self.lockdowns.statements
+    }
+
+    pub fn mode_version(&self) -> u64 {
+        self.desired.as_ref().map_or(0, |desired| desired.mode_version)
+    }
+
     pub fn events(&self) -> &EventOutbox {
         &self.events
     }
@@ -164,7 +175,7 @@ impl DoorCore {
 
     /// When `Timer` has to come at the latest.
     pub fn next_deadline(&self) -> Option<MonoMs> {
-        let calls = [self.sync_call, self.report_call];
+        let calls = [self.sync_call, self.report_call, self.ledger_call];
         let calls = calls.iter().flatten().map(|(_, until)| *until);
         let time = self.connected.then_some(self.time_due);
         calls.chain(self.waiting.iter().map(|one| one.until)).chain(time).min()
@@ -331,10 +342,12 @@ impl DoorCore {
         self.identity.key.sign_json(Kind::LedgerReport, &report)
     }
 
-    /// Says what the ledger holds. A lost report does no harm: the next sync says it again.
+    /// Says what the ledger holds, and says it again while core does not confirm it: until then a phone is told that
+    /// nobody knows.
     fn report_ledger(&mut self, mono: MonoMs, out: &mut Vec<Output>) {
         let report = CommandReport { ledger: self.ledger_report(mono) };
-        self.call("command.report", &report, out);
+        let call = self.call("command.report", &report, out);
+        self.ledger_call = call.map(|id| (id, MonoMs(mono.0 + CALL_TIMEOUT_MS)));
     }
 
     fn call<T: serde::Serialize>(

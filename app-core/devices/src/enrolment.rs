@@ -2,6 +2,8 @@
 //! in it in clear, which is right for a virtual device and wrong for a real one.
 
 use crate::door::Identity;
+use crate::enrolling::Renewal;
+use crate::net::Endpoint;
 use crate::phone::PhoneCore;
 use keyway_domain::id::{DeviceId, DoorId, KeyId, PersonId, SiteId, TenantId};
 use keyway_domain::sign::{Algorithm, PublicKey, SignError, SigningKey, TrustedKeys};
@@ -68,14 +70,24 @@ pub struct DoorEnrolment {
     #[serde(default = "events_bytes_default")]
     pub events_bytes_max: usize,
     pub token: String,
+    /// Where it was enrolled, and where a new token comes from.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub core_url: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub socket_url: Option<String>,
 }
 
 /// A few thousand events: a night without a link at a busy door.
-fn events_bytes_default() -> usize {
+pub fn events_bytes_default() -> usize {
     1 << 20
 }
 
 impl DoorEnrolment {
+    pub fn endpoint(&self, url: Option<String>) -> Result<Endpoint, SignError> {
+        let key = self.key.signing()?;
+        Ok(endpoint(url, &self.socket_url, &self.token, &self.core_url, "devices", key))
+    }
+
     pub fn identity(&self) -> Result<Identity, SignError> {
         let mut core = TrustedKeys::default();
         self.core.iter().for_each(|one| core.trust(one.kid, one.key.clone()));
@@ -98,9 +110,35 @@ pub struct PhoneEnrolment {
     pub person: PersonId,
     pub key: OwnKey,
     pub token: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub core_url: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub socket_url: Option<String>,
+}
+
+/// The socket's address: as told, else as core has told, else where a gateway listens by itself.
+fn endpoint(
+    url: Option<String>,
+    socket_url: &Option<String>,
+    token: &str,
+    core_url: &Option<String>,
+    of: &'static str,
+    key: SigningKey,
+) -> Endpoint {
+    let told = url.or_else(|| socket_url.clone());
+    Endpoint {
+        url: told.unwrap_or_else(|| "ws://127.0.0.1:8000/connection/websocket".to_owned()),
+        token: token.to_owned(),
+        renewal: core_url.clone().map(|core| Renewal { core, of, key }),
+    }
 }
 
 impl PhoneEnrolment {
+    pub fn endpoint(&self, url: Option<String>) -> Result<Endpoint, SignError> {
+        let key = self.key.signing()?;
+        Ok(endpoint(url, &self.socket_url, &self.token, &self.core_url, "phones", key))
+    }
+
     pub fn phone(&self) -> Result<PhoneCore, SignError> {
         Ok(PhoneCore::new(self.tenant, self.person, self.key.signing()?))
     }

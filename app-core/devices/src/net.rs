@@ -4,6 +4,7 @@
 use crate::client::{ClientSession, FromServer};
 use crate::dice::Dice;
 use crate::door::{Call, Input};
+use crate::enrolling::Renewal;
 use crate::flash::Flash;
 use crate::phone::PhoneCore;
 use crate::scene::DoorShell;
@@ -35,6 +36,18 @@ pub struct Endpoint {
     /// `ws://host:port/connection/websocket`. The token never stands in it.
     pub url: String,
     pub token: String,
+    /// Where a new token comes from when this one is not taken any more.
+    pub renewal: Option<Renewal>,
+}
+
+impl Endpoint {
+    /// Fetches a new token, if it is known from where.
+    async fn renew(&mut self, dice: &mut Dice) -> anyhow::Result<()> {
+        if let Some(renewal) = &self.renewal {
+            self.token = renewal.token(dice.nonce()).await?;
+        }
+        Ok(())
+    }
 }
 
 /// Wall-clock time that only goes forward while the process runs.
@@ -53,6 +66,19 @@ impl Forward {
     pub fn now(&self) -> UnixMs {
         self.begun.plus(self.at.elapsed().as_millis() as u64)
     }
+
+    /// Time goes by without anybody waiting for it.
+    pub fn advance(&mut self, ms: u64) {
+        self.begun = self.begun.plus(ms);
+    }
+}
+
+/// The gateway does not take the token.
+#[derive(Debug, thiserror::Error)]
+#[error("refused with {code}: {message}")]
+pub struct Refusal {
+    pub code: u32,
+    pub message: String,
 }
 
 struct Link {
@@ -92,7 +118,9 @@ impl Link {
                 FromServer::Connected { ping_s } if *ping_s > 0 => {
                     self.silent_after = Duration::from_secs((*ping_s).into()) + PING_GRACE;
                 }
-                FromServer::Refused { code, message, .. } => anyhow::bail!("refused with {code}: {message}"),
+                FromServer::Refused { code, message, .. } => {
+                    return Err(Refusal { code: *code, message: message.clone() }.into());
+                }
                 _ => {}
             }
         }
@@ -117,6 +145,10 @@ pub enum Hand {
     CrashAt(crate::scene::CrashPoint),
     /// Everything that comes down is dropped, though the link lives.
     HalfDead(bool),
+    /// The cable is pulled, or put back.
+    Unplug(bool),
+    /// So much time goes by at once at this door.
+    Advance(u64),
 }
 
 /// Keeps a door at the gateway until `hands` is closed. `seen` is told after every input.
@@ -128,44 +160,58 @@ pub async fn run_door<F: Flash>(
     mut seen: impl FnMut(&DoorShell<F>),
 ) -> anyhow::Result<()> {
     let mut dice = Dice(clock.now().0 ^ u64::from(std::process::id()));
+    let mut endpoint = endpoint.clone();
+    let mut held = Held { clock, half_dead: false, unplugged: false };
     let mut backoff_ms = BACKOFF_MS_MIN;
     loop {
-        match Link::open(endpoint, "door").await {
-            Ok(mut link) => {
+        let opened = if held.unplugged { None } else { Some(Link::open(&endpoint, "door").await) };
+        match opened {
+            None => {}
+            Some(Ok(mut link)) => {
                 backoff_ms = BACKOFF_MS_MIN;
-                let ended = serve_door(&mut link, door, clock, hands, &mut seen).await;
-                door.give(Input::Disconnected, clock.now());
-                if let Ok(true) = ended {
-                    return Ok(());
+                let ended = serve_door(&mut link, door, &mut held, hands, &mut seen).await;
+                door.give(Input::Disconnected, held.clock.now());
+                seen(door);
+                match ended {
+                    Ok(true) => return Ok(()),
+                    // A token that is not taken: the next attempt has a new one.
+                    Err(error) if error.is::<Refusal>() => {
+                        let _ = endpoint.renew(&mut dice).await;
+                    }
+                    Ok(false) | Err(_) => {}
                 }
             }
-            Err(_) => backoff_ms = (backoff_ms * 2).min(BACKOFF_MS_MAX),
+            Some(Err(_)) => backoff_ms = (backoff_ms * 2).min(BACKOFF_MS_MAX),
         }
         if door.is_down() {
-            door.restart(dice.roll(), clock.now());
+            door.restart(dice.roll(), held.clock.now());
         }
         // Taps and sensors go on while there is no link.
         let wait = Duration::from_millis(backoff_ms / 2 + dice.below(backoff_ms));
         let until = tokio::time::Instant::now() + wait;
         while let Ok(hand) = tokio::time::timeout_at(until, hands.recv()).await {
             let Some(hand) = hand else { return Ok(()) };
-            take_hand(door, hand, clock, &mut false);
+            take_hand(door, hand, &mut held);
             seen(door);
         }
     }
 }
 
-fn take_hand<F: Flash>(
-    door: &mut DoorShell<F>,
-    hand: Hand,
+/// What hands have done to the door's surroundings.
+struct Held {
     clock: Forward,
-    half_dead: &mut bool,
-) -> Vec<Call> {
+    half_dead: bool,
+    unplugged: bool,
+}
+
+fn take_hand<F: Flash>(door: &mut DoorShell<F>, hand: Hand, held: &mut Held) -> Vec<Call> {
     match hand {
-        Hand::Input(input) => return door.give(input, clock.now()),
+        Hand::Input(input) => return door.give(input, held.clock.now()),
         Hand::Jam(jammed) => door.bolt.jammed = jammed,
         Hand::CrashAt(point) => door.crash_at = Some(point),
-        Hand::HalfDead(dead) => *half_dead = dead,
+        Hand::HalfDead(dead) => held.half_dead = dead,
+        Hand::Unplug(unplugged) => held.unplugged = unplugged,
+        Hand::Advance(ms) => held.clock.advance(ms),
     }
     Vec::new()
 }
@@ -174,14 +220,16 @@ fn take_hand<F: Flash>(
 async fn serve_door<F: Flash>(
     link: &mut Link,
     door: &mut DoorShell<F>,
-    clock: Forward,
+    held: &mut Held,
     hands: &mut mpsc::Receiver<Hand>,
     seen: &mut impl FnMut(&DoorShell<F>),
 ) -> anyhow::Result<bool> {
-    let mut half_dead = false;
+    held.half_dead = false;
     let mut timer_at: Option<tokio::time::Instant> = None;
+    // The timer of the link before has gone with it: one that is thought to be set would never be set again.
+    door.timer_went();
     loop {
-        if let Some(wait_ms) = door.timer_to_set(clock.now()) {
+        if let Some(wait_ms) = door.timer_to_set(held.clock.now()) {
             timer_at = Some(tokio::time::Instant::now() + Duration::from_millis(wait_ms));
         }
         let timer = async {
@@ -193,22 +241,22 @@ async fn serve_door<F: Flash>(
         let calls = tokio::select! {
             messages = link.next() => match messages? {
                 None => return Ok(false),
-                Some(_) if half_dead => Vec::new(),
-                Some(messages) => messages.into_iter().filter_map(door_input).flat_map(|input| door.give(input, clock.now())).collect(),
+                Some(_) if held.half_dead => Vec::new(),
+                Some(messages) => messages.into_iter().filter_map(door_input).flat_map(|input| door.give(input, held.clock.now())).collect(),
             },
             hand = hands.recv() => match hand {
                 None => return Ok(true),
-                Some(hand) => take_hand(door, hand, clock, &mut half_dead),
+                Some(hand) => take_hand(door, hand, held),
             },
             () = timer => {
                 timer_at = None;
                 door.timer_went();
-                door.give(Input::Timer, clock.now())
+                door.give(Input::Timer, held.clock.now())
             }
         };
         seen(door);
         link.send(calls).await?;
-        if door.is_down() {
+        if door.is_down() || held.unplugged {
             return Ok(false);
         }
     }
@@ -239,7 +287,9 @@ pub async fn unlock(
     clock: Forward,
     random: [u8; 10],
 ) -> anyhow::Result<Option<keyway_domain::command::State>> {
-    let mut link = Link::open(endpoint, "phone").await?;
+    let mut endpoint = endpoint.clone();
+    let mut link = Link::open(&endpoint, "phone").await?;
+    let mut renewed = false;
     let begun = clock.now();
     let (request, call) =
         phone.unlock(door, begun, within_ms, random).context("too many unlocks are open")?;
@@ -248,7 +298,15 @@ pub async fn unlock(
     let end = tokio::time::Instant::now() + Duration::from_millis(within_ms + 3_000);
     loop {
         let messages = tokio::select! {
-            messages = link.next() => messages?,
+            messages = link.next() => match messages {
+                Err(error) if error.is::<Refusal>() && endpoint.renewal.is_some() && !renewed => {
+                    renewed = true;
+                    endpoint.renew(&mut Dice(u64::from(random[0]) ^ begun.0)).await?;
+                    link = Link::open(&endpoint, "phone").await?;
+                    continue;
+                }
+                messages => messages?,
+            },
             () = tokio::time::sleep(Duration::from_secs(1)) => Some(Vec::new()),
             () = tokio::time::sleep_until(end) => return Ok(None),
         };
@@ -270,5 +328,52 @@ pub async fn unlock(
         }
         let due = phone.repeat(clock.now());
         link.send(due).await?;
+    }
+}
+
+/// A phone's link that stays open for several requests, as an app in somebody's hand has it.
+pub struct PhoneLink(Link);
+
+impl PhoneLink {
+    /// Returns when the gateway has let the phone in.
+    pub async fn open(endpoint: &Endpoint) -> anyhow::Result<Self> {
+        let mut link = Link::open(endpoint, "phone").await?;
+        loop {
+            let messages = link.next().await?.context("the gateway closed the link")?;
+            if messages.iter().any(|message| matches!(message, FromServer::Connected { .. })) {
+                return Ok(Self(link));
+            }
+        }
+    }
+
+    /// Asks once, and returns the final state as soon as it is told, by the reply or on the personal channel.
+    pub async fn unlock(
+        &mut self,
+        phone: &mut PhoneCore,
+        door: DoorId,
+        within_ms: u64,
+        clock: Forward,
+        random: [u8; 10],
+    ) -> anyhow::Result<keyway_domain::command::State> {
+        let (request, call) =
+            phone.unlock(door, clock.now(), within_ms, random).context("too many unlocks are open")?;
+        self.0.send(vec![call]).await?;
+        loop {
+            let messages = self.0.next().await?.context("the gateway closed the link")?;
+            for message in messages {
+                match message {
+                    FromServer::Reply { call, payload } => phone.replied(call, payload.as_deref()),
+                    FromServer::Publication { channel, data } if channel.starts_with('#') => {
+                        if let Ok(event) = serde_json::from_slice::<CloudEvent<ToPerson>>(&data) {
+                            phone.pushed(&event.data);
+                        }
+                    }
+                    _ => {}
+                }
+            }
+            if let Some((_, _, state)) = phone.known.iter().find(|(known, _, _)| *known == request) {
+                return Ok(*state);
+            }
+        }
     }
 }

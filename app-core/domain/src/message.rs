@@ -55,9 +55,9 @@ pub const METHODS: &[Method] = &[
     Method {
         name: "access.request",
         caller: Caller::Device,
-        request: "AccessRequest",
+        request: "AccessCall",
         reply: "AccessReply",
-        about: "an online door asks; without a signed decision in 800 ms it falls back to its bundle",
+        about: "an online door asks, signed; without a signed decision in 800 ms it falls back to its bundle",
     },
     Method {
         name: "time.sync",

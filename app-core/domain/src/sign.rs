@@ -46,6 +46,8 @@ kinds! {
     EventBatch = "keyway-event-batch",
     /// Signed by a device: what its ledger knows of commands.
     LedgerReport = "keyway-ledger-report",
+    /// Signed by a device: a tap that core shall decide. Counted uses are spent by it, so nobody may invent one.
+    AccessRequest = "keyway-access-request",
     /// Signed by a device or phone against a challenge of core.
     KeyProof = "keyway-key-proof",
 }

@@ -156,6 +156,8 @@ pub enum Class {
     Service,
     /// The call itself is wrong; repeating it will not help.
     Fatal,
+    /// The run was asked to stop while it waited to call again.
+    Interrupted,
 }
 
 #[derive(Debug, Clone)]

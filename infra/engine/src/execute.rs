@@ -30,7 +30,7 @@ pub struct Settings {
     pub lag: Duration,
     /// From the lease; the same for every attempt at the same creation.
     pub run: String,
-    /// `true`: begin nothing more, finish what is in flight.
+    /// `true`: begin nothing more, finish the calls in flight, wait for nothing.
     pub stop: watch::Receiver<bool>,
 }
 
@@ -70,7 +70,7 @@ pub struct Outcome {
     /// Changes that were made.
     pub done: usize,
     pub failed: Vec<Failure>,
-    /// Steps that were not begun or not finished, and because of which address.
+    /// Steps that were not begun or not finished, and why.
     pub skipped: Vec<(Address, String)>,
     /// Why nothing more was begun, if so.
     pub stopped: Option<String>,
@@ -199,6 +199,10 @@ impl<'a> Execution<'a> {
                         }
                     }
                 }
+                // Neither done nor failed: it is told with what was not begun.
+                Err(error) if error.class == Class::Interrupted => {
+                    outcome.stopped = Some("interrupted".to_owned());
+                }
                 Err(error) => {
                     if error.class == Class::Credentials {
                         outcome.stopped = Some("the credentials ran out".to_owned());
@@ -223,7 +227,11 @@ impl<'a> Execution<'a> {
             }
             let because =
                 node.needs.iter().find(|&&need| !finished[need]).map(|&need| nodes[need].address.to_string());
-            skipped.insert(node.address.clone(), because.unwrap_or_else(|| "not begun".to_owned()));
+            let why = match because {
+                Some(address) => format!("it needs {address}"),
+                None => "this run ended before".to_owned(),
+            };
+            skipped.insert(node.address.clone(), why);
         }
         outcome.skipped = skipped.into_iter().collect();
     }

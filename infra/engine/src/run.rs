@@ -48,14 +48,21 @@ pub async fn observe(
     scope: &Scope,
     unfinished: &Creating,
     lag: Duration,
+    waiting: &(dyn Fn(usize) + Send + Sync),
 ) -> Result<Snapshot, CallError> {
     let deadline = Instant::now() + lag;
+    let mut told = false;
     loop {
         let snapshot = account.discover(scope, KindId::ALL).await?;
-        let hidden =
-            unfinished.iter().any(|(address, old)| !snapshot.at(address).any(|object| &object.id != old));
-        if !hidden || Instant::now() >= deadline {
+        let is_hidden =
+            |(address, old): &(&Address, &String)| !snapshot.at(address).any(|object| &object.id != *old);
+        let hidden = unfinished.iter().filter(is_hidden).count();
+        if hidden == 0 || Instant::now() >= deadline {
             return Ok(snapshot);
+        }
+        if !told {
+            waiting(hidden);
+            told = true;
         }
         tokio::time::sleep(Duration::from_secs(2).min(lag)).await;
     }
@@ -113,7 +120,7 @@ pub async fn carry_out(
                 outcome = &mut running => outcome,
                 why = &mut kept => {
                     // Finish what is in flight, begin nothing more.
-                    let _ = around.stop.send(true);
+                    around.stop.send_replace(true);
                     let mut outcome = running.await;
                     outcome.stopped = Some(why);
                     outcome

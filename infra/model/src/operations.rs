@@ -270,16 +270,19 @@ impl Builder<'_> {
     }
 
     /// The nodes after which a reference has its value.
-    fn usable(&self, reference: &Reference) -> Option<usize> {
-        let nodes = self.by.get(&reference.address)?;
-        let wanted = self.world.graph.resources.get(&reference.address)?;
+    fn usable(&self, reference: &Reference) -> Vec<usize> {
+        let Some(nodes) = self.by.get(&reference.address) else { return Vec::new() };
+        let Some(wanted) = self.world.graph.resources.get(&reference.address) else { return Vec::new() };
         let spec = wanted.kind.spec();
+        if spec.usable_when_set {
+            return nodes.standing().collect();
+        }
         let late = reference.attribute.as_deref().is_some_and(|name| spec.late_attributes.contains(&name));
         let early = reference.attribute.is_some() && !late;
         if late || spec.wait == Wait::BeforeUse && !early {
-            nodes.settle.or(nodes.create)
+            nodes.settle.or(nodes.create).into_iter().collect()
         } else {
-            nodes.create
+            nodes.create.into_iter().collect()
         }
     }
 

@@ -13,6 +13,7 @@ use crate::graph::{Graph, Scope, TAG_PROTECT, Wanted};
 use crate::kinds::{Change, Field, KindId, Layer, Replacement, Spec};
 use crate::snapshot::{Observed, Snapshot, State, Unmanaged};
 use crate::value::{self, Fields, Reference};
+use crate::waf;
 
 /// The version of the plan file's shape; a reader refuses others.
 pub const PLAN_VERSION: u32 = 1;
@@ -71,6 +72,9 @@ pub struct Step {
     /// The address it had before (`moved`); the object is only re-tagged.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub moved_from: Option<Address>,
+    /// Of a web ACL: the rules that act differently from now on.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub promotions: Vec<waf::Promotion>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -410,9 +414,11 @@ impl<'a> World<'a> {
         let spec = wanted.kind.spec();
         let (fields, others) = self.effective(wanted, object, remade);
         let mut changes = diff::fields(spec, &fields, &object.fields);
-        if spec.tags {
-            changes.extend(diff::tags(&self.graph.tags_of(address, wanted), &object.tags));
-        }
+        let tags = self.graph.tags_of(address, wanted);
+        changes.extend(diff::tags(&tags, &object.tags).into_iter().filter(|change| {
+            // A marker holds whose it is and nothing else.
+            spec.tags || self.graph.scope.ownership(address).contains_key(&change.path["tags/".len()..])
+        }));
         for change in &mut changes {
             change.origin = wanted.origin_of(&change.path).map(str::to_owned);
         }
@@ -430,6 +436,7 @@ impl<'a> World<'a> {
             create_first: replace && self.create_first(wanted, object, &fields),
             guarded: replace && (spec.store || wanted.protect || protected(object)),
             moved_from: self.moved_from.get(address).map(|former| (*former).clone()),
+            promotions: waf::promotions_between(wanted.kind, &object.fields, &fields),
             changes,
             reasons,
         };
@@ -464,6 +471,7 @@ impl<'a> World<'a> {
             create_first: false,
             guarded: false,
             moved_from: None,
+            promotions: Vec::new(),
         }
     }
 
@@ -481,16 +489,19 @@ impl<'a> World<'a> {
                 action: Action::Delete,
                 id: Some(object.id.clone()),
                 changes: Vec::new(),
-                reasons: vec![match address.as_str().split_once('@') {
+                reasons: match address.as_str().split_once('@') {
                     Some((new, _)) if self.graph.resources.contains_key(&Address::new(new)) => {
-                        format!("another object is {new} now; an earlier replacement did not finish")
+                        vec![format!("another object is {new} now; an earlier replacement did not finish")]
                     }
-                    _ => "the environment does not name it".to_owned(),
-                }],
+                    // Where nothing is wanted at all, that is the reason for everything.
+                    _ if self.graph.resources.is_empty() => Vec::new(),
+                    _ => vec!["the environment does not name it".to_owned()],
+                },
                 interrupts: Vec::new(),
                 create_first: false,
                 guarded: object.kind.spec().store || protected(object),
                 moved_from: None,
+                promotions: Vec::new(),
             })
             .collect()
     }

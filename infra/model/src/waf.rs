@@ -12,7 +12,7 @@ use crate::environment::{
     required, walk,
 };
 
-pub use promotion::{Promotion, promotions};
+pub use promotion::{Promotion, between as promotions_between, promotions};
 pub(crate) use rule_set::schema as rule_set_schema;
 pub use rule_set::{AddressSet, Managed, Match, Rate, RateKey, Rule, RuleAction, RuleSet};
 

@@ -231,6 +231,32 @@ async fn static_parameters_are_left_for_the_next_restart_once_rds_refuses_them_a
     assert!(body.contains("immediate"), "{body}");
 }
 
+#[tokio::test]
+async fn a_strangers_load_balancer_with_the_same_settings_is_not_taken_for_ours() {
+    let made = "<LoadBalancers><member><LoadBalancerArn>arn:lb</LoadBalancerArn></member></LoadBalancers>";
+    let tagged = |tags: &str| {
+        let one = format!("<member><ResourceArn>arn:lb</ResourceArn><Tags>{tags}</Tags></member>");
+        ok_result("DescribeTags", &format!("<TagDescriptions>{one}</TagDescriptions>"))
+    };
+    let wanted =
+        json!({"name": "n", "scheme": "internal", "subnets": [], "security_groups": [], "attributes": {}});
+    let operation = operation(KindId::LoadBalancer, Verb::Create, wanted, None);
+    let ours = operation
+        .tags
+        .iter()
+        .map(|(key, value)| format!("<member><Key>{key}</Key><Value>{value}</Value></member>"));
+    let answers = vec![
+        ok_result("CreateLoadBalancer", made),
+        tagged("<member><Key>Name</Key><Value>n</Value></member>"),
+        ok_result("CreateLoadBalancer", made),
+        tagged(&ours.collect::<String>()),
+    ];
+    let wire = Wire::answering(answers).await;
+    let error = wire.perform(&operation).await.unwrap_err();
+    assert_eq!(error.class, Class::Exists, "{error}");
+    assert_eq!(wire.perform(&operation).await.unwrap().id, "arn:lb");
+}
+
 fn cache() -> Value {
     json!({
         "name": "n", "description": "d", "engine": "valkey", "engine_version": "8.0", "node_type": "cache.t4g.micro",

@@ -2,8 +2,8 @@
 
 use anyhow::Context as _;
 use infra_engine::account::Account;
-use infra_engine::run;
 use infra_model::graph::{TAG_ADDRESS, TAG_ENVIRONMENT, TAG_PROJECT};
+use infra_model::kinds::KindId;
 
 use super::{Exit, Session, reconcile};
 use crate::cli::Adopt;
@@ -20,7 +20,7 @@ pub(super) async fn run(session: &Session<'_>, arguments: &Adopt) -> anyhow::Res
         );
     }
     let (aws, _) = session.account(&graph).await?;
-    let snapshot = run::observe(&aws, &graph.scope, &Default::default(), session.lag()).await?;
+    let snapshot = aws.discover(&graph.scope, KindId::ALL).await?;
     if let Some(there) = snapshot.at(address).next() {
         if &there.id == id {
             session.output.note(&format!("{id} is at {address} already"));

@@ -1,7 +1,8 @@
 //! `infra forget`: takes our tags off an object. It stays as it is, and is nobody's.
 
-use infra_engine::run;
+use infra_engine::account::Account as _;
 use infra_model::graph::TAG_PREFIX;
+use infra_model::kinds::KindId;
 
 use super::{Exit, Session, reconcile};
 use crate::cli::Forget;
@@ -10,7 +11,7 @@ pub(super) async fn run(session: &Session<'_>, arguments: &Forget) -> anyhow::Re
     let wanted = &arguments.address_or_id;
     let graph = session.graph()?;
     let (aws, _) = session.account(&graph).await?;
-    let snapshot = run::observe(&aws, &graph.scope, &Default::default(), session.lag()).await?;
+    let snapshot = aws.discover(&graph.scope, KindId::ALL).await?;
     let named = |object: &&infra_model::snapshot::Observed| {
         &object.id == wanted || object.address.as_ref().is_some_and(|address| address.as_str() == wanted)
     };

@@ -2,9 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use infra_engine::run;
+use infra_engine::account::Account as _;
 use infra_model::address::Address;
 use infra_model::graph::Graph;
+use infra_model::kinds::KindId;
 use infra_model::snapshot::Observed;
 use infra_model::value;
 use serde_json::{Value, json};
@@ -16,7 +17,7 @@ pub(super) type Resolved = BTreeMap<String, Value>;
 pub(super) async fn run(session: &Session<'_>) -> anyhow::Result<Exit> {
     let graph = session.graph()?;
     let (aws, _) = session.account(&graph).await?;
-    let snapshot = run::observe(&aws, &graph.scope, &Default::default(), session.lag()).await?;
+    let snapshot = aws.discover(&graph.scope, KindId::ALL).await?;
     let outputs = resolve(&graph, &|address| snapshot.at(address).next());
     if session.output.is_json() {
         session.output.json(&json!(outputs));

@@ -3,8 +3,9 @@
 use std::path::Path;
 
 use anyhow::Context as _;
-use infra_engine::run;
+use infra_engine::account::Account as _;
 use infra_model::graph::Graph;
+use infra_model::kinds::KindId;
 use infra_model::operations::{critical_path, operations};
 use infra_model::plan::{self as model, Options};
 use infra_model::render;
@@ -34,7 +35,7 @@ pub(super) async fn run(session: &Session<'_>, arguments: &Plan) -> anyhow::Resu
         Some(file) => read_snapshot(file, &graph)?,
         None => {
             let (aws, _) = session.account(&graph).await?;
-            let snapshot = run::observe(&aws, &graph.scope, &Default::default(), session.lag()).await?;
+            let snapshot = aws.discover(&graph.scope, KindId::ALL).await?;
             super::reconcile::tell_calls(session, &aws);
             snapshot
         }

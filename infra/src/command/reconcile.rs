@@ -91,7 +91,13 @@ async fn under_lease(
 ) -> anyhow::Result<Exit> {
     let none = Creating::new();
     let unfinished = lease.map_or(&none, |lease| &lease.unfinished);
-    let snapshot = run::observe(aws, &work.target.scope, unfinished, session.lag()).await?;
+    let waiting = |hidden: usize| {
+        session.output.note(&format!(
+            "the run before this one did not end and may have created {hidden} more resources than can be seen: looking for them for up to {} s",
+            session.lag().as_secs()
+        ));
+    };
+    let snapshot = run::observe(aws, &work.target.scope, unfinished, session.lag(), &waiting).await?;
     let plan = plan::plan(work.target, &snapshot, &work.options);
     if let Some(reviewed) = &work.reviewed
         && reviewed.digest != plan.digest
@@ -169,7 +175,7 @@ async fn carry_out(
         finished = &mut running => finished?,
         () = interrupted() => {
             session.output.note("interrupted: finishing the calls in flight (once more ends at once; running again continues)");
-            let _ = stop.send(true);
+            stop.send_replace(true);
             tokio::select! {
                 finished = &mut running => finished?,
                 () = interrupted() => return Ok(Exit::Failed),
@@ -241,7 +247,7 @@ fn tell_end(session: &Session<'_>, outcome: &Outcome, plan: &Plan) {
         text.push_str(&format!("  {}  {}: {}\n", failure.address, failure.what, failure.error));
     }
     for (address, because) in &outcome.skipped {
-        text.push_str(&format!("  {address}  not done, because of {because}\n"));
+        text.push_str(&format!("  {address}  not done: {because}\n"));
     }
     if let Some(why) = &outcome.stopped {
         text.push_str(&format!("  stopped: {why}\n"));

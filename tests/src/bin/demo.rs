@@ -1,17 +1,20 @@
-//! `cargo demo`: a whole environment, from nothing, on this machine. It builds `infra`, fetches and starts the AWS
-//! emulator, applies `staging`, shows that applying again would do nothing, and says how to look around.
+//! `cargo demo`: a whole environment, from nothing, on this machine. It builds the programs, fetches and starts the AWS
+//! emulator, applies `staging`, shows that applying again would do nothing; then a door enrols and is opened by a phone;
+//! and it says how to look around.
 //!
 //! It tells what happens as it happens and checks what it tells: with `--once` it ends by itself, with status 0 only
 //! when everything it said was true. It owns no logic of `infra`; it runs the same program with the same arguments.
 
 use std::collections::BTreeMap;
 use std::io::{IsTerminal, Write};
+use std::path::Path;
 use std::process::{Command, ExitCode, Stdio};
 use std::sync::mpsc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use e2e::account::{self, Thing};
+use e2e::company::Company;
 use e2e::emulator::{Emulator, Step};
 use e2e::infra::NOTHING_TO_DO;
 use e2e::{FaultProxy, Faults, place, scene};
@@ -21,17 +24,19 @@ const ENVIRONMENT: &str = scene::STAGING;
 /// What a shell shows for a program that Ctrl-C ended.
 const INTERRUPTED: u8 = 130;
 const HELP: &str = "\
-cargo demo            apply `staging` to an AWS emulator on this machine and keep it until Ctrl-C
+cargo demo            apply `staging` to an AWS emulator on this machine, open a door by a phone, and keep it until Ctrl-C
 cargo demo --once     the same, then take everything away again and end with status 0
+cargo demo --door     the door and its phones only: no AWS emulator, no Python, ready in two minutes
 
 It needs Rust and Python 3.10 or newer; no AWS account, no Docker. The first run compiles the AWS SDKs (about ten
 minutes on two cores) and fetches the emulator; later runs take seconds.";
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).filter(|argument| argument != "--").collect();
-    let once = match arguments.iter().map(String::as_str).collect::<Vec<_>>().as_slice() {
-        [] => false,
-        ["--once"] => true,
+    let what = match arguments.iter().map(String::as_str).collect::<Vec<_>>().as_slice() {
+        [] => What::Everything { once: false },
+        ["--once"] => What::Everything { once: true },
+        ["--door"] => What::Door,
         ["--help" | "-h"] => {
             println!("{HELP}");
             return ExitCode::SUCCESS;
@@ -41,7 +46,7 @@ fn main() -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
-    let told = Ending::listen().and_then(|ending| match demo(once, &ending) {
+    let told = Ending::listen().and_then(|ending| match demo(&what, &ending) {
         // What failed, failed because it was told to stop.
         Err(_) if ending.came() => Ok(ExitCode::from(INTERRUPTED)),
         told => told.map(|()| ExitCode::SUCCESS),
@@ -55,10 +60,20 @@ fn main() -> ExitCode {
     }
 }
 
-fn demo(once: bool, ending: &Ending) -> Result<()> {
+enum What {
+    Everything { once: bool },
+    Door,
+}
+
+fn demo(what: &What, ending: &Ending) -> Result<()> {
     let story = Story::new();
-    story.chapter("1. Build `infra`", "the first time this compiles the AWS SDKs: about ten minutes");
-    let program = build(&story)?;
+    let What::Everything { once } = *what else {
+        story.chapter("1. Build the programs", "core, a door and a phone");
+        let program = build(&story, "app-core", &place::BUILD_DOOR)?;
+        return doors(&story, 2, program.parent().context("the folder of the programs")?);
+    };
+    story.chapter("1. Build the programs", "the first time this compiles the AWS SDKs: about ten minutes");
+    let program = build(&story, "infra", &place::BUILD_PROGRAMS)?;
     story.chapter(
         "2. Start an AWS account that is not one",
         "moto server, with AWS's refusals put back (docs/testing.md)",
@@ -97,6 +112,7 @@ fn demo(once: bool, ending: &Ending) -> Result<()> {
     story.done(&format!("the second plan is empty, after {} reading calls", proxy.counts().reading));
     story.chapter("5. What stands there", "as the emulator itself knows it");
     story.standing(&made);
+    doors(&story, 6, infra.program.parent().context("the folder of the programs")?)?;
     if once {
         return take_away(&story, &infra, &emulator, &before);
     }
@@ -107,8 +123,84 @@ fn demo(once: bool, ending: &Ending) -> Result<()> {
     Ok(())
 }
 
+/// A small company in one process, and what happens at its door.
+fn doors(story: &Story, chapter: u32, bin: &Path) -> Result<()> {
+    story.chapter(
+        &format!("{chapter}. One door"),
+        "core, gateway and database in one process; door and phones as programs of their own",
+    );
+    let began = Instant::now();
+    let mut company = Company::start(bin)?;
+    story.done(&format!(
+        "core and gateway are up, with a tenant, a site and a door ({})",
+        told(began.elapsed())
+    ));
+    let refused = company.enrol_door()?;
+    story.done("the door has enrolled by a one-time code, with a key that it made itself");
+    ensure!(refused.contains("410 gone"), "the second use of the code was told: {refused}");
+    story.done("the same code a second time: 410 gone");
+    let ada = company.person("Ada", true)?;
+    company.person("Bob", false)?;
+    story.done("Ada and Bob have enrolled their phones; Ada has a grant");
+    company.unlock("Ada", 8_000)?; // The first one pays for what is read once.
+    let opened = company.unlock("Ada", 8_000)?;
+    ensure!(opened.state == "executed" && company.moved() == 2, "Ada's phone was told {}", opened.state);
+    story.done(&format!(
+        "Ada opens it by phone: executed, the bolt has moved ({} from start to end of the phone's program)",
+        told(opened.took)
+    ));
+    let denied = company.unlock("Bob", 8_000)?;
+    ensure!(
+        (denied.state.as_str(), denied.why.as_str(), company.moved()) == ("denied", "no_grant", 2),
+        "Bob's phone was told {} {}, the bolt has moved {} times",
+        denied.state,
+        denied.why,
+        company.moved()
+    );
+    story.done(&format!(
+        "Bob tries the same: denied, no_grant; the bolt has not moved ({})",
+        told(denied.took)
+    ));
+    let known = company.card(&ada)?;
+    story.done(&format!("Ada gets a card; the door knows it {} later", told(known)));
+    an_hour(story, &mut company)?;
+    let (holds, found) = company.verify()?;
+    story.done(&holds);
+    story.done(&format!("one word of one entry changed: {found}"));
+    Ok(())
+}
+
+/// The same door without a cable.
+fn an_hour(story: &Story, company: &mut Company) -> Result<()> {
+    let noticed = company.unplug()?;
+    story.done(&format!("the cable is pulled; core shows the door as offline after {}", told(noticed)));
+    company.an_hour_goes_by()?;
+    ensure!(company.show(true)?, "Ada's card did not open the door without a link");
+    ensure!(!company.show(false)?, "a foreign card opened the door");
+    story.done("an hour later, by the door's own clock: Ada's card opens it, a foreign card does not");
+    let moved = company.moved();
+    let late = company.unlock("Ada", 1_500)?;
+    ensure!(late.state == "expired", "an unlock for a door that is away ended as {:?}", late.state);
+    story.done("Ada tries by phone: expired, and it is certain that no door has seen it");
+    let (events, offline) = company.plug()?;
+    ensure!(offline >= 2, "core has {events} events, {offline} of them made offline");
+    ensure!(company.moved() == moved, "the door has opened late");
+    story.done(&format!(
+        "the cable is back: all {events} events are in core, {offline} decided offline; nothing opened late"
+    ));
+    Ok(())
+}
+
+fn told(took: Duration) -> String {
+    if took < Duration::from_secs(1) {
+        format!("{} ms", took.as_millis())
+    } else {
+        format!("{:.1} s", took.as_secs_f64())
+    }
+}
+
 fn take_away(story: &Story, infra: &Program, emulator: &Emulator, before: &[Thing]) -> Result<()> {
-    story.chapter("6. Take it away", "destroy, in the order that AWS allows");
+    story.chapter("7. Take it away", "destroy, in the order that AWS allows");
     let arguments = scene::destroy_arguments(ENVIRONMENT);
     let status = infra.run(&arguments.iter().map(String::as_str).collect::<Vec<_>>())?;
     ensure!(
@@ -160,9 +252,9 @@ const CREDENTIALS: [(&str, &str); 4] = [
     ("AWS_EC2_METADATA_DISABLED", "true"),
 ];
 
-fn build(story: &Story) -> Result<std::path::PathBuf> {
+fn build(story: &Story, name: &str, arguments: &[&str]) -> Result<std::path::PathBuf> {
     if std::env::var_os("KEYWAY_BIN_DIR").is_some() {
-        let program = place::binary("infra")?;
+        let program = place::binary(name)?;
         story.done(&format!("{} (KEYWAY_BIN_DIR)", program.display()));
         return Ok(program);
     }
@@ -170,14 +262,14 @@ fn build(story: &Story) -> Result<std::path::PathBuf> {
     let target = place::target()?;
     let began = Instant::now();
     let built = Command::new(cargo)
-        .args(place::BUILD_INFRA)
+        .args(arguments)
         .current_dir(place::repository())
         .env("CARGO_TARGET_DIR", &target)
         .stdin(Stdio::null())
         .status()
         .context("starting cargo")?;
-    ensure!(built.success(), "cargo could not build infra");
-    let program = target.join("debug/infra");
+    ensure!(built.success(), "cargo could not build {name}");
+    let program = target.join("debug").join(name);
     ensure!(program.is_file(), "cargo built no {}", program.display());
     story.done(&format!("{} ({:.1} s)", program.display(), began.elapsed().as_secs_f64()));
     Ok(program)
@@ -261,14 +353,14 @@ impl Story {
     }
 
     fn look_around(&self, url: &str, infra: &str, made: &[Thing]) -> Result<()> {
-        println!("\n{} - in another terminal, in this folder:\n", self.paint("1", "6. Look around"));
+        println!("\n{} - in another terminal, in this folder:\n", self.paint("1", "7. Look around"));
         println!("   export AWS_ENDPOINT_URL={url}");
         for (key, value) in CREDENTIALS {
             println!("   export {key}={value}");
         }
         println!("\n   # what stands, and how it hangs together");
         println!("   {infra} outputs --environment {ENVIRONMENT}");
-        println!("   {infra} graph --environment {ENVIRONMENT} --as mermaid");
+        println!("   {infra} graph --environment {ENVIRONMENT} --format mermaid");
         if let Some(group) = made.iter().find(|thing| thing.kind == "security-group") {
             let python = e2e::emulator::python(&mut |_| ())?;
             let open = serde_json::json!([{ "service": "ec2", "call": "authorize_security_group_ingress", "arguments": {

@@ -5,13 +5,15 @@ use anyhow::Context as _;
 use clap::{Parser, Subcommand};
 use keyway_devices::bolt::Cause;
 use keyway_devices::door::Input;
+use keyway_devices::enrolling::{dice_of_the_system, enrol_door, own_key};
 use keyway_devices::enrolment::DoorEnrolment;
 use keyway_devices::flash::{FileFlash, MemoryFlash};
-use keyway_devices::net::{Endpoint, Forward, Hand, run_door};
+use keyway_devices::net::{Forward, Hand, run_door};
 use keyway_devices::scene::{CrashPoint, DoorShell, make};
 use keyway_domain::credential::{CredentialKind, Digest};
 use keyway_domain::event::EventKind;
-use std::path::PathBuf;
+use keyway_domain::sign::Algorithm;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use tokio::io::AsyncBufReadExt as _;
 use tokio::sync::mpsc;
@@ -19,7 +21,7 @@ use tokio::sync::mpsc;
 #[derive(Parser)]
 #[command(
     about = "A virtual door",
-    after_help = "Words on standard input of `connect`:\n  card TEXT | code DIGITS | force | close | jam | unjam | half-dead | alive\n  crash before-write|after-write|after-move|after-outcome"
+    after_help = "Words on standard input of `connect`:\n  card TEXT | code DIGITS | force | close | jam | unjam | half-dead | alive | unplug | plug\n  advance SECONDS\n  crash before-write|after-write|after-move|after-outcome"
 )]
 struct Arguments {
     #[command(subcommand)]
@@ -30,8 +32,9 @@ struct Arguments {
 enum Verb {
     /// Stay connected to a gateway.
     Connect {
-        #[arg(long, default_value = "ws://127.0.0.1:8000/connection/websocket")]
-        url: String,
+        /// The gateway; without it the one that core has named at enrolment.
+        #[arg(long)]
+        url: Option<String>,
         /// The enrolment file, JSON.
         #[arg(long)]
         enrolment: PathBuf,
@@ -44,6 +47,20 @@ enum Verb {
         /// Time between judging a command and moving the bolt.
         #[arg(long, default_value_t = 0)]
         pause_ms: u64,
+    },
+    /// Enrol at core with a one-time code; the key is made here.
+    Enrol {
+        /// core's address, like http://127.0.0.1:8080
+        #[arg(long)]
+        core: String,
+        #[arg(long)]
+        code: String,
+        /// Where the enrolment goes, JSON. It holds the key in clear: right for a virtual door only.
+        #[arg(long)]
+        enrolment: PathBuf,
+        /// An Ed25519 key instead of P-256, which secure elements have.
+        #[arg(long)]
+        ed25519: bool,
     },
     /// A phone opens it, an hour without a link, a revoked card: in simulated time.
     Rehearse,
@@ -64,6 +81,9 @@ fn hand(line: &str, reader_key: &[u8; 32]) -> Option<Hand> {
         ("unjam", "") => Hand::Jam(false),
         ("half-dead", "") => Hand::HalfDead(true),
         ("alive", "") => Hand::HalfDead(false),
+        ("unplug", "") => Hand::Unplug(true),
+        ("plug", "") => Hand::Unplug(false),
+        ("advance", seconds) => Hand::Advance(seconds.parse::<u64>().ok()?.checked_mul(1000)?),
         ("crash", "before-write") => Hand::CrashAt(CrashPoint::BeforeWrite),
         ("crash", "after-write") => Hand::CrashAt(CrashPoint::AfterWrite),
         ("crash", "after-move") => Hand::CrashAt(CrashPoint::AfterMove),
@@ -73,7 +93,7 @@ fn hand(line: &str, reader_key: &[u8; 32]) -> Option<Hand> {
 }
 
 async fn connect(
-    url: String,
+    url: Option<String>,
     enrolment: PathBuf,
     memory: PathBuf,
     drift_ppm: i64,
@@ -87,7 +107,7 @@ async fn connect(
     let reader_key = identity.reader_key;
     let flash = FileFlash::open(&memory).with_context(|| format!("could not open {}", memory.display()))?;
     let clock = Forward::begin();
-    let mut door = DoorShell::start(identity, flash, clock.now().0, clock.now())?;
+    let mut door = DoorShell::start(identity, flash, dice_of_the_system()?.roll(), clock.now())?;
     (door.drift_ppm, door.pause_before_move_ms) = (drift_ppm, pause_ms);
     // Hands are slower than a door; sixteen of them waiting is a script that runs away, which then waits.
     let (tell, mut hands) = mpsc::channel(16);
@@ -104,7 +124,7 @@ async fn connect(
             }
         }
     });
-    let endpoint = Endpoint { url, token: enrolment.token };
+    let endpoint = enrolment.endpoint(url)?;
     let mut told = 0;
     let tell_motions = |door: &DoorShell<FileFlash>| {
         for motion in &door.bolt.motions[told..] {
@@ -121,6 +141,17 @@ async fn connect(
         told = door.bolt.motions.len();
     };
     run_door(&endpoint, &mut door, clock, &mut hands, tell_motions).await
+}
+
+async fn enrol(core: &str, code: &str, file: &Path, ed25519: bool) -> anyhow::Result<()> {
+    let mut dice = dice_of_the_system()?;
+    let alg = if ed25519 { Algorithm::EdDSA } else { Algorithm::ES256 };
+    let own = own_key(alg, Forward::begin().now(), &mut dice);
+    let enrolment = enrol_door(core, code, own, &mut dice).await?;
+    std::fs::write(file, serde_json::to_vec_pretty(&enrolment)?)
+        .with_context(|| format!("could not write {}", file.display()))?;
+    println!(r#"{{"enrolled":"{}","door":"{}"}}"#, enrolment.device, enrolment.door);
+    Ok(())
 }
 
 fn rehearse() -> anyhow::Result<()> {
@@ -162,6 +193,7 @@ async fn main() -> anyhow::Result<()> {
         Verb::Connect { url, enrolment, memory, drift_ppm, pause_ms } => {
             connect(url, enrolment, memory, drift_ppm, pause_ms).await
         }
+        Verb::Enrol { core, code, enrolment, ed25519 } => enrol(&core, &code, &enrolment, ed25519).await,
         Verb::Rehearse => rehearse(),
     }
 }

@@ -10,7 +10,7 @@ use keyway_domain::decision::{
 use keyway_domain::door::DecidedBy;
 use keyway_domain::event::EventKind;
 use keyway_domain::id::{PersonId, RequestId};
-use keyway_domain::message::device::{AccessReply, AccessRequest, FirstTap};
+use keyway_domain::message::device::{AccessCall, AccessReply, AccessRequest, FirstTap};
 use keyway_domain::message::statement::{DecisionStatement, Verdict};
 use keyway_domain::sign::Kind;
 use keyway_domain::time::UnixMs;
@@ -63,6 +63,8 @@ impl DoorCore {
         let at = self.now(mono).map_or(UnixMs(0), |now| now.at);
         let request = RequestId::mint(at, self.fresh_bytes());
         let asked = AccessRequest {
+            tenant: self.identity.tenant,
+            device: self.identity.device,
             request,
             door: self.identity.door,
             credential: shown,
@@ -72,6 +74,7 @@ impl DoorCore {
                 .first_person(mono)
                 .map(|first| FirstTap { person: first.person, ago_ms: first.ago_ms }),
         };
+        let asked = AccessCall { request: self.identity.key.sign_json(Kind::AccessRequest, &asked) };
         if let Some(call) = self.call("access.request", &asked, out) {
             let until = MonoMs(mono.0 + ACCESS_ANSWER_MS);
             self.waiting.push(Waiting { call, request, until, attempt, begun: mono });

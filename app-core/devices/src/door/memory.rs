@@ -33,6 +33,7 @@ pub(super) fn boot(identity: Arc<Identity>, kept: Kept, entropy: u64) -> (DoorCo
         time_due: MonoMs(0),
         sync_call: None,
         report_call: None,
+        ledger_call: None,
         ledger,
         events,
         desired: None,

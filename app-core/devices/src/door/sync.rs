@@ -45,6 +45,8 @@ impl DoorCore {
         self.connected = false;
         self.sync_call = None;
         self.report_call = None;
+        // The sync of the next link says it again.
+        self.ledger_call = None;
         self.asked = None;
         for waiting in std::mem::take(&mut self.waiting) {
             self.fall_back(&waiting, mono, out);
@@ -59,13 +61,18 @@ impl DoorCore {
                 None => self.time_due = MonoMs(mono.0 + CALL_TIMEOUT_MS),
             }
         } else if self.report_call.is_some_and(|(call, _)| call == id) {
-            self.report_call = None;
             let reply = payload.and_then(|payload| serde_json::from_slice::<EventReply>(&payload).ok());
+            // Refused or failed: the call stays until its time is over and is then begun anew. Without that the events
+            // would lie here until the next one happens.
             if let Some(reply) = reply.filter(|reply| reply.epoch == self.events.epoch()) {
+                self.report_call = None;
                 self.committed(reply.watermark, out);
                 let from = reply.wanted.first().map_or(reply.watermark + 1, |range| range.from);
                 self.report_from(from, mono, out);
             }
+        } else if self.ledger_call.is_some_and(|(call, _)| call == id) {
+            // Refused or failed: said again when its time is over.
+            self.ledger_call.take_if(|_| payload.is_some());
         } else if let Some(place) = self.waiting.iter().position(|one| one.call == id) {
             let waiting = self.waiting.remove(place);
             self.answered(&waiting, payload, mono, out);
@@ -230,6 +237,9 @@ impl DoorCore {
         }
         if self.report_call.take_if(|(_, until)| *until <= mono).is_some() {
             self.begin_report(mono, out);
+        }
+        if self.ledger_call.take_if(|(_, until)| *until <= mono).is_some() {
+            self.report_ledger(mono, out);
         }
         let unanswered = self.sync_call.take_if(|(_, until)| *until <= mono).is_some();
         if self.connected && self.sync_call.is_none() && (unanswered || self.time_due <= mono) {

@@ -6,7 +6,7 @@ use keyway_domain::decision::{
     Attempt, Decision, FirstPerson, Outcome, Pin, Reason, Shown, Situation, decide,
 };
 use keyway_domain::id::{CommandId, DeviceId, DoorId};
-use keyway_domain::message::device::{AccessReply, AccessRequest};
+use keyway_domain::message::device::{AccessCall, AccessReply, AccessRequest};
 use keyway_domain::message::phone::{CommandReply, UnlockCall};
 use keyway_domain::message::publication::ToDevice;
 use keyway_domain::message::statement::{DecisionStatement, UnlockRequest, Verdict};
@@ -40,9 +40,11 @@ impl SmallCore {
     }
 
     pub(super) fn access(&mut self, device: DeviceId, payload: &[u8], now: UnixMs) -> Option<Vec<u8>> {
-        let request: AccessRequest = serde_json::from_slice(payload).ok()?;
-        let door = self.devices.get(&device)?.door;
-        if request.door != door {
+        let call: AccessCall = serde_json::from_slice(payload).ok()?;
+        let row = self.devices.get(&device)?;
+        let door = row.door;
+        let request: AccessRequest = row.keys.read(Kind::AccessRequest, &call.request).ok()?;
+        if (request.tenant, request.device, request.door) != (self.tenant, device, door) {
             return None;
         }
         let first =

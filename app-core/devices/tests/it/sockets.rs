@@ -3,9 +3,10 @@
 
 use futures::{SinkExt as _, StreamExt as _};
 use keyway_devices::dice::MORNING;
-use keyway_devices::enrolment::{CoreKey, DoorEnrolment, Hex32, OwnKey, PhoneEnrolment};
+use keyway_devices::enrolment::{CoreKey, DoorEnrolment, Hex32, OwnKey};
 use keyway_devices::flash::{FileFlash, MemoryFlash};
 use keyway_devices::net::{Endpoint, Forward, Hand, run_door, unlock};
+use keyway_devices::phone::PhoneCore;
 use keyway_devices::scene::{DoorShell, make};
 use keyway_devices::small_core::{Publication, SmallCore};
 use keyway_domain::command::State;
@@ -148,6 +149,8 @@ async fn a_phone_opens_a_door_over_sockets_and_the_door_reconnects() {
         reader_key: Hex32(old.reader_key),
         events_bytes_max: 1 << 16,
         token: "door".into(),
+        core_url: None,
+        socket_url: None,
     };
     let text = serde_json::to_string(&enrolment).unwrap();
     let enrolment: DoorEnrolment = serde_json::from_str(&text).unwrap();
@@ -177,7 +180,7 @@ async fn a_phone_opens_a_door_over_sockets_and_the_door_reconnects() {
     let folder = tempfile::tempdir().unwrap();
     let flash = FileFlash::open(&folder.path().join("door.ndjson")).unwrap();
     let mut door = DoorShell::start(Arc::new(enrolment.identity().unwrap()), flash, 5, clock.now()).unwrap();
-    let endpoint = Endpoint { url: url.clone(), token: enrolment.token.clone() };
+    let endpoint = enrolment.endpoint(Some(url.clone())).unwrap();
     let (tell, mut hands) = tokio::sync::mpsc::channel::<Hand>(4);
     let seen = Arc::new(Mutex::new((0, false)));
     let seeing = seen.clone();
@@ -191,8 +194,8 @@ async fn a_phone_opens_a_door_over_sockets_and_the_door_reconnects() {
     let look = || *seen.lock().unwrap();
     wait_for("the door has a bundle", || (look().1, look())).await;
 
-    let endpoint = Endpoint { url, token: "phone".into() };
-    let mut phone = PhoneEnrolment { tenant, person, key: phone_key, token: "phone".into() }.phone().unwrap();
+    let endpoint = Endpoint { url, token: "phone".into(), renewal: None };
+    let mut phone = PhoneCore::new(tenant, person, phone_key.signing().unwrap());
     for round in 1..=2u8 {
         let state = unlock(&endpoint, &mut phone, door_id, 20_000, clock, [round; 10]).await.unwrap();
         let in_core: Vec<State> =

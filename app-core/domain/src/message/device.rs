@@ -2,7 +2,7 @@
 
 use crate::credential::Digest;
 use crate::event::{Epoch, SeqRange};
-use crate::id::{DoorId, RequestId};
+use crate::id::{DeviceId, DoorId, RequestId, TenantId};
 use serde::{Deserialize, Serialize};
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -87,7 +87,15 @@ pub struct CommandReport {
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AccessCall {
+    /// An `AccessRequest`, signed by the device.
+    pub request: String,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AccessRequest {
+    pub tenant: TenantId,
+    pub device: DeviceId,
     pub request: RequestId,
     pub door: DoorId,
     pub credential: Digest,

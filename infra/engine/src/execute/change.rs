@@ -10,6 +10,7 @@ use infra_model::snapshot::{Observed, State};
 use infra_model::value::{self, Fields, Reference};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
+use tokio::sync::watch;
 use tokio::time::Instant;
 
 use super::Execution;
@@ -23,35 +24,49 @@ const UNCLEAR_MAX: u32 = 8;
 const PAUSE_FIRST: Duration = Duration::from_millis(250);
 const PAUSE_MAX: Duration = Duration::from_secs(10);
 
-/// Growing pauses until a deadline.
+/// Growing pauses until a deadline, or until the execution is to stop.
 pub(super) struct Pauses {
     next: Duration,
     deadline: Instant,
+    stop: watch::Receiver<bool>,
 }
 
 impl Pauses {
-    pub(super) fn until(deadline: Instant) -> Self {
-        Self { next: PAUSE_FIRST, deadline }
+    /// Waits; `false` when the deadline has passed, [`Class::Interrupted`] when nothing more is to be waited for.
+    pub(super) async fn pause(&mut self) -> Result<bool, CallError> {
+        let mut stop = self.stop.clone();
+        tokio::select! {
+            biased;
+            Ok(_) = stop.wait_for(|stop| *stop) => {
+                Err(CallError::new("infra", "wait", Class::Interrupted, "interrupted while it waited".to_owned()))
+            }
+            again = self.pause_in_any_case() => Ok(again),
+        }
     }
 
-    /// Waits; `false` when the deadline has passed.
-    pub(super) async fn pause(&mut self) -> bool {
+    /// Waits also when the execution is to stop: for what must be known before it ends.
+    async fn pause_in_any_case(&mut self) -> bool {
         let now = Instant::now();
         if now >= self.deadline {
             return false;
         }
-        tokio::time::sleep(self.next.min(self.deadline - now)).await;
+        let pause = self.next.min(self.deadline - now);
         self.next = (self.next * 2).min(PAUSE_MAX);
+        tokio::time::sleep(pause).await;
         true
     }
 }
 
 impl Execution<'_> {
+    pub(super) fn pauses(&self, patience: Duration) -> Pauses {
+        Pauses { next: PAUSE_FIRST, deadline: Instant::now() + patience, stop: self.settings.stop.clone() }
+    }
+
     pub(super) async fn create(&self, node: &Node) -> Result<(), CallError> {
         let operation = self.wanted_operation(node, Verb::Create).await?;
         let mut unclear = 0;
-        let mut patience = Pauses::until(Instant::now() + PATIENCE);
-        let mut visibility = Pauses::until(Instant::now() + self.settings.lag + Duration::from_secs(60));
+        let mut patience = self.pauses(PATIENCE);
+        let mut visibility = self.pauses(self.settings.lag + Duration::from_secs(60));
         loop {
             let error = match self.account.perform(&operation).await {
                 Ok(made) => {
@@ -93,17 +108,21 @@ impl Execution<'_> {
                 }
                 Class::Throttled | Class::InUse => {
                     self.waiting(node, error.to_string());
-                    if !patience.pause().await {
+                    if !patience.pause().await? {
                         return Err(error);
                     }
                 }
                 // What it names was made a moment ago.
                 Class::NotYet | Class::Gone => {
-                    if !visibility.pause().await {
+                    if !visibility.pause().await? {
                         return Err(error);
                     }
                 }
-                Class::Denied | Class::Credentials | Class::Unreachable | Class::Fatal => return Err(error),
+                Class::Denied
+                | Class::Credentials
+                | Class::Unreachable
+                | Class::Fatal
+                | Class::Interrupted => return Err(error),
             }
         }
     }
@@ -145,7 +164,7 @@ impl Execution<'_> {
     pub(super) async fn delete(&self, node: &Node) -> Result<(), CallError> {
         let Some(object) = self.old(&node.address) else { return Ok(()) };
         let operation = self.old_operation(node, object, Verb::Delete, object.fields.clone());
-        let mut patience = Pauses::until(Instant::now() + PATIENCE);
+        let mut patience = self.pauses(PATIENCE);
         let mut unclear = 0;
         loop {
             let error = match self.account.perform(&operation).await {
@@ -156,13 +175,13 @@ impl Execution<'_> {
                 Class::Gone => return Ok(()),
                 Class::Lost | Class::Service if unclear < UNCLEAR_MAX => {
                     unclear += 1;
-                    patience.pause().await;
+                    patience.pause().await?;
                 }
                 Class::InUse | Class::Throttled | Class::NotYet => {
                     let blockers = self.account.blockers(node.kind, &object.id).await.ok().flatten();
                     let what = blockers.clone().unwrap_or_else(|| error.message.clone());
                     self.waiting(node, format!("still in use: {what}"));
-                    if !patience.pause().await {
+                    if !patience.pause().await? {
                         return Err(CallError {
                             message: format!("still in use after 15 minutes: {what}"),
                             ..error
@@ -176,8 +195,8 @@ impl Execution<'_> {
 
     /// A change to an object that is there. Doing it twice is harmless, so an unclear end is a fresh look and another try.
     async fn change(&self, node: &Node, mut operation: Operation) -> Result<(), CallError> {
-        let mut patience = Pauses::until(Instant::now() + PATIENCE);
-        let mut visibility = Pauses::until(Instant::now() + self.settings.lag + Duration::from_secs(60));
+        let mut patience = self.pauses(PATIENCE);
+        let mut visibility = self.pauses(self.settings.lag + Duration::from_secs(60));
         let mut unclear = 0;
         loop {
             let error = match self.account.perform(&operation).await {
@@ -190,16 +209,16 @@ impl Execution<'_> {
                     if let Some(fresh) = self.refreshed(node.kind, operation.id()).await? {
                         operation.observed = Some(fresh);
                     }
-                    patience.pause().await;
+                    patience.pause().await?;
                 }
                 Class::Throttled | Class::InUse => {
                     self.waiting(node, error.to_string());
-                    if !patience.pause().await {
+                    if !patience.pause().await? {
                         return Err(error);
                     }
                 }
                 Class::NotYet | Class::Gone => {
-                    if !visibility.pause().await {
+                    if !visibility.pause().await? {
                         return Err(error);
                     }
                 }
@@ -213,9 +232,10 @@ impl Execution<'_> {
         Ok(snapshot.resources.into_iter().find(|object| object.id == id))
     }
 
-    /// Looks for our object at the node's address: at least twice, and for as long as AWS may hide what is there.
+    /// Looks for our object at the node's address: at least twice, and for as long as AWS may hide what is there. An
+    /// interruption does not shorten it: the next run relies on the answer.
     async fn find(&self, node: &Node, lag: Duration) -> Result<Option<Observed>, CallError> {
-        let mut pauses = Pauses::until(Instant::now() + lag);
+        let mut pauses = self.pauses(lag);
         let replaced = self.old(&node.address).map(|object| object.id.as_str());
         loop {
             let snapshot = self.account.discover(&self.graph.scope, &[node.kind]).await?;
@@ -234,7 +254,7 @@ impl Execution<'_> {
                     && object.state != State::Deleting
                     && Some(object.id.as_str()) != replaced
             });
-            if found.is_some() || !pauses.pause().await {
+            if found.is_some() || !pauses.pause_in_any_case().await {
                 return Ok(found);
             }
         }
@@ -292,7 +312,7 @@ impl Execution<'_> {
         // As long as an object of the slowest kind may take; see `settle`.
         let patience =
             Duration::from_secs(u64::from(slowest_s.unwrap_or(1)) * 4).max(Duration::from_secs(600));
-        let mut asked = Pauses::until(Instant::now() + patience);
+        let mut asked = self.pauses(patience);
         loop {
             let open: Vec<&Reference> =
                 references.iter().filter(|reference| !self.usable(reference)).collect();
@@ -311,7 +331,7 @@ impl Execution<'_> {
                 continue;
             }
             self.waiting(node, format!("needs {what}"));
-            if !asked.pause().await {
+            if !asked.pause().await? {
                 return Err(internal(format!("{what} is still not known after {} s", patience.as_secs())));
             }
         }

@@ -8,7 +8,6 @@ use infra_model::snapshot::State;
 use tokio::time::Instant;
 
 use super::Execution;
-use super::change::Pauses;
 use crate::account::{CallError, Class};
 
 /// Waits end after this many times the expected duration, but never before [`WAIT_MIN`]: three times covers the slowest
@@ -19,8 +18,7 @@ const WAIT_MIN: Duration = Duration::from_secs(10 * 60);
 impl Execution<'_> {
     pub(super) async fn settle(&self, node: &Node) -> Result<(), CallError> {
         let Some(mut object) = self.object(&node.address) else { return Ok(()) };
-        let deadline = Instant::now() + deadline(node);
-        let mut pauses = Pauses::until(deadline);
+        let mut pauses = self.pauses(deadline(node));
         // Right after its creation an object may not be visible to a reader yet.
         let visible = Instant::now() + self.settings.lag + Duration::from_secs(60);
         let mut last = "to be visible".to_owned();
@@ -43,7 +41,7 @@ impl Execution<'_> {
                 Err(error) => return Err(error),
             }
             self.waiting(node, &last);
-            if !pauses.pause().await {
+            if !pauses.pause().await? {
                 return Err(fatal(format!("not ready after {} s; it is still {last}", deadline_s(node))));
             }
         }
@@ -51,7 +49,7 @@ impl Execution<'_> {
 
     pub(super) async fn gone(&self, node: &Node) -> Result<(), CallError> {
         let Some(object) = self.old(&node.address) else { return Ok(()) };
-        let mut pauses = Pauses::until(Instant::now() + deadline(node));
+        let mut pauses = self.pauses(deadline(node));
         loop {
             let last = match self.account.look(node.kind, &object.id).await {
                 Ok(None) => return Ok(()),
@@ -60,7 +58,7 @@ impl Execution<'_> {
                 Err(error) => return Err(error),
             };
             self.waiting(node, &last);
-            if !pauses.pause().await {
+            if !pauses.pause().await? {
                 let blockers = self.account.blockers(node.kind, &object.id).await.ok().flatten();
                 let why = blockers.map(|what| format!(": {what}")).unwrap_or_default();
                 return Err(fatal(format!("not gone after {} s{why}", deadline_s(node))));

@@ -143,21 +143,36 @@ fn a_store_that_nobody_wants_needs_leave_to_go() {
     });
 }
 
-#[test]
-fn a_renamed_address_is_retagged_not_remade() {
+/// Renames `from`, applies, and takes the word about it out of the file again.
+fn check_rename(from: &str, to: &str) {
     run(async {
         let account = Memory::new(behaviour(false));
         stand(&account).await;
-        let before = id_of(&account, "app/logs");
+        let before = id_of(&account, from);
         let mut graph = world::graph();
-        let mut wanted = graph.resources.remove(&at("app/logs")).unwrap();
-        wanted.moved_from = vec![at("app/logs")];
-        graph.add(at("app/log_group"), wanted);
-        let text = serde_json::to_string(&graph).unwrap().replace("${app/logs", "${app/log_group");
-        let graph = serde_json::from_str(&text).unwrap();
+        let mut wanted = graph.resources.remove(&at(from)).unwrap();
+        wanted.moved_from = vec![at(from)];
+        graph.add(at(to), wanted);
+        let renamed = |text: String| text.replace(&format!("${{{from}"), &format!("${{{to}"));
+        let mut text = renamed(serde_json::to_string(&graph).unwrap());
+        text =
+            text.replace(&format!("\"settle_after\":[\"{from}\"]"), &format!("\"settle_after\":[\"{to}\"]"));
+        let mut graph: infra_model::graph::Graph = serde_json::from_str(&text).unwrap();
         let ended = apply(&account, &graph).await;
         assert!(ended.complete(), "{}", ended.describe());
-        assert_eq!(id_of(&account, "app/log_group"), before);
-        assert!(plan_now(&account, &graph).await.is_empty());
+        assert_eq!(id_of(&account, to), before);
+        graph.resources.get_mut(&at(to)).unwrap().moved_from.clear();
+        let plan = plan_now(&account, &graph).await;
+        assert!(plan.is_empty(), "{:#?}", plan.steps);
     });
+}
+
+#[test]
+fn a_renamed_address_is_retagged_not_remade() {
+    check_rename("app/logs", "app/log_group");
+}
+
+#[test]
+fn a_renamed_record_gets_another_marker() {
+    check_rename("edge/certificate/record", "edge/certificate/proof");
 }

@@ -3,5 +3,6 @@
 
 mod converge;
 mod drift;
+mod interrupt;
 mod leases;
 mod world;

@@ -20,6 +20,7 @@ use infra_model::plan::{Options, Plan, plan};
 use infra_model::snapshot::Observed;
 use infra_model::value::to_fields;
 use serde_json::json;
+use tokio::sync::watch;
 
 pub const LAG: Duration = Duration::from_secs(30);
 
@@ -379,20 +380,25 @@ impl Ended {
 
 /// One whole apply, from lease to lease.
 pub async fn apply(account: &Memory, graph: &Graph) -> Ended {
+    apply_until(account, graph, &watch::channel(false).0).await
+}
+
+/// The same, until `stop` says so.
+pub async fn apply_until(account: &Memory, graph: &Graph, stop: &watch::Sender<bool>) -> Ended {
     tokio::select! {
-        ended = apply_once(account, graph) => ended,
+        ended = apply_once(account, graph, stop) => ended,
         () = account.killed() => Ended::Killed,
     }
 }
 
-async fn apply_once(account: &Memory, graph: &Graph) -> Ended {
+async fn apply_once(account: &Memory, graph: &Graph, stop: &watch::Sender<bool>) -> Ended {
     let started = tokio::time::Instant::now();
     let now_s = move || 1_700_000_000 + started.elapsed().as_secs();
     let lease = match take(account, &now_s).await {
         Ok(lease) => lease,
         Err(error) => return Ended::Failed(error.to_string()),
     };
-    let snapshot = match run::observe(account, &graph.scope, &lease.unfinished, LAG).await {
+    let snapshot = match run::observe(account, &graph.scope, &lease.unfinished, LAG, &|_| {}).await {
         Ok(snapshot) => snapshot,
         Err(error) => return Ended::Failed(error.to_string()),
     };
@@ -402,13 +408,12 @@ async fn apply_once(account: &Memory, graph: &Graph) -> Ended {
     if !plan.problems.is_empty() {
         return Ended::Refused(plan);
     }
-    let (stop, _) = tokio::sync::watch::channel(false);
     let around = Surroundings {
         lease: Some(&lease),
         run: String::new(),
         lag: LAG,
         now_s: &now_s,
-        stop: &stop,
+        stop,
         tell: &|_| {},
     };
     let finished = match run::carry_out(account, graph, &snapshot, &plan, &around).await {

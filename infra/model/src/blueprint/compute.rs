@@ -168,7 +168,9 @@ fn placeholder(draft: &Draft<'_>, name: &str) -> Option<String> {
         "postgres.host" => Ref::<Database>::attribute(&data::postgres(), "endpoint").to_string(),
         "postgres.database" => environment.postgres.as_ref()?.database.clone(),
         "postgres.user" => environment.postgres.as_ref()?.user.clone(),
-        "load_balancer.url" => edge::url(environment)?,
+        "load_balancer.host" => edge::host(environment)?,
+        "load_balancer.url" => edge::url(environment, "http")?,
+        "load_balancer.socket_url" => edge::url(environment, "ws")?,
         _ => return None,
     })
 }

@@ -36,9 +36,11 @@ fn draw_redis(draft: &mut Draft<'_>, table: &Redis) {
     };
     let subnets = draft.add("data/redis/subnet_group", &subnets, REDIS, &[("subnets", "network.zones")]);
     let parameters = (!table.parameters.is_empty()).then(|| {
+        let family = redis_family(table);
         let group = CacheParameterGroup {
-            name: draft.names.part("redis"),
-            family: redis_family(table),
+            // Of another family is another group, which stands before a major upgrade and beside the old one.
+            name: draft.names.part(&family),
+            family,
             description: "Parameters of Redis".into(),
             parameters: table.parameters.clone(),
         };
@@ -122,9 +124,10 @@ fn draw_postgres(draft: &mut Draft<'_>, table: &Postgres) {
         draft.add("data/postgres/subnet_group", &subnets, POSTGRES, &[("subnets", "network.zones")]);
     let parameters = (!table.parameters.is_empty()).then(|| {
         let major = table.version.split('.').next().unwrap_or_default();
+        let family = format!("postgres{major}");
         let group = DbParameterGroup {
-            name: draft.names.part("postgres"),
-            family: format!("postgres{major}"),
+            name: draft.names.part(&family),
+            family,
             description: "Parameters of Postgres".into(),
             parameters: table.parameters.clone(),
         };

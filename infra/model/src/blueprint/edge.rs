@@ -79,22 +79,26 @@ pub(super) fn draw(draft: &mut Draft<'_>) {
         }
     }
     draft.output("load_balancer", Ref::<LoadBalancer>::attribute(&load_balancer(), "dns_name").to_string());
-    if let Some(url) = url(environment) {
+    if let Some(url) = url(environment, "http") {
         draft.output("url", url);
     }
 }
 
 /// Where people and programs find the environment: by the shortest name that points at the load balancer, or by AWS's.
-pub(super) fn url(environment: &Environment) -> Option<String> {
-    let balancer = environment.load_balancer.as_ref()?;
+pub(super) fn host(environment: &Environment) -> Option<String> {
+    environment.load_balancer.as_ref()?;
     let records = environment.dns.iter().flat_map(|dns| dns.records.values());
     let names = records.filter(|record| record.alias.is_some()).map(|record| &record.name);
-    let host = match names.min_by_key(|name| (name.len(), name.as_str())) {
+    Some(match names.min_by_key(|name| (name.len(), name.as_str())) {
         Some(name) => name.clone(),
         None => Ref::<LoadBalancer>::attribute(&load_balancer(), "dns_name").to_string(),
-    };
-    let scheme = if balancer.certificate.is_some() { "https" } else { "http" };
-    Some(format!("{scheme}://{host}"))
+    })
+}
+
+/// The same with a scheme: `http` or `ws`, with TLS where there is a certificate.
+pub(super) fn url(environment: &Environment, scheme: &str) -> Option<String> {
+    let tls = environment.load_balancer.as_ref()?.certificate.is_some();
+    Some(format!("{scheme}{}://{}", if tls { "s" } else { "" }, host(environment)?))
 }
 
 fn draw_zone(draft: &mut Draft<'_>, dns: &Dns) -> Ref<DnsZone> {

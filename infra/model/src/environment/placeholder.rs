@@ -11,7 +11,9 @@ pub(crate) const PLACEHOLDERS: &[(&str, Needs)] = &[
     ("postgres.host", Needs::Store("postgres")),
     ("postgres.database", Needs::Store("postgres")),
     ("postgres.user", Needs::Store("postgres")),
+    ("load_balancer.host", Needs::LoadBalancer),
     ("load_balancer.url", Needs::LoadBalancer),
+    ("load_balancer.socket_url", Needs::LoadBalancer),
 ];
 
 /// What must be declared for a placeholder to have a value.

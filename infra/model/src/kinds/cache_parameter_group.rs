@@ -32,5 +32,6 @@ impl Kind for CacheParameterGroup {
     )
     .attributes(&["arn"], &[])
     .unique(&["name"])
-    .named();
+    .named()
+    .create_first();
 }

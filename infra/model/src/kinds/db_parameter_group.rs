@@ -32,5 +32,6 @@ impl Kind for DbParameterGroup {
     )
     .attributes(&["arn"], &[])
     .unique(&["name"])
-    .named();
+    .named()
+    .create_first();
 }

@@ -18,6 +18,7 @@ impl Kind for InternetGateway {
         Layer::Network,
         &[Field::after("vpc", "attachment", None).interrupts("all traffic to and from the internet")],
     )
+    .usable_when_set()
     // AWS refuses to detach it while the VPC still has mapped public addresses.
     .delete_after(&[KindId::NatGateway, KindId::LoadBalancer, KindId::Service]);
 }

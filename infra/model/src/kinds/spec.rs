@@ -28,6 +28,8 @@ pub struct Spec {
     pub store: bool,
     /// Its id is a name that somebody chose, so an object of another kind may have the same.
     pub named: bool,
+    /// Nothing may name it before its live fields are set, not only created: a gateway that is not attached takes no routes.
+    pub usable_when_set: bool,
     /// Kinds that must be gone before this one can go, beyond those that refer to it.
     pub delete_after: &'static [KindId],
     /// Expected seconds until usable, and until gone; see docs/infra.md for the sources.
@@ -123,6 +125,7 @@ impl Spec {
             tags: true,
             store: false,
             named: false,
+            usable_when_set: false,
             delete_after: &[],
             create_s: 1,
             delete_s: 1,
@@ -157,6 +160,11 @@ impl Spec {
 
     pub const fn named(mut self) -> Self {
         self.named = true;
+        self
+    }
+
+    pub const fn usable_when_set(mut self) -> Self {
+        self.usable_when_set = true;
         self
     }
 

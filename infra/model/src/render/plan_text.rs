@@ -66,13 +66,19 @@ fn write_step(out: &mut String, step: &Step, style: Style) {
     let head = style.paint(tone, &format!("{sign} {}", step.address));
     let _ = writeln!(out, "  {head}  {title}: {word}{id}");
     if let Some(former) = &step.moved_from {
-        let _ = writeln!(out, "      moved from {former}; the object stays, its tag changes");
+        let stays = if step.action == Action::Update { "; the object stays, its tag changes" } else { "" };
+        let _ = writeln!(out, "      moved from {former}{stays}");
     }
     for reason in &step.reasons {
         let _ = writeln!(out, "      because {reason}");
     }
     for what in &step.interrupts {
         let _ = writeln!(out, "      {} {what}", style.paint("1;33", "interrupts"));
+    }
+    for rule in &step.promotions {
+        let (tone, word) = if rule.stricter() { ("1;33", "promotes") } else { ("36", "relaxes") };
+        let (before, after) = (acts(&rule.before), acts(&rule.after));
+        let _ = writeln!(out, "      {} {}: {before} -> {after}", style.paint(tone, word), rule.rule);
     }
     if step.guarded {
         let _ = writeln!(
@@ -91,6 +97,11 @@ fn write_step(out: &mut String, step: &Step, style: Style) {
             let _ = writeln!(out, "      and {more} more");
         }
     }
+}
+
+/// A managed group that is not overridden does what its own rules say, and those block.
+fn acts(action: &str) -> &str {
+    if action == "group" { "block (as the group's own rules say)" } else { action }
 }
 
 fn write_change(out: &mut String, change: &FieldChange, style: Style) {

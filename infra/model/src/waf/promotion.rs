@@ -3,10 +3,14 @@
 
 use std::collections::BTreeMap;
 
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use crate::kinds::KindId;
+use crate::value::Fields;
+
 /// One rule, or one part of a managed group, that acts differently.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Promotion {
     /// `common-rules`, or `common-rules/SizeRestrictions_BODY`.
     pub rule: String,
@@ -28,6 +32,15 @@ fn strictness(action: &str) -> u8 {
         "count" => 1,
         _ => 2,
     }
+}
+
+/// The promotions in a change of one resource; only a web ACL has any.
+pub fn between(kind: KindId, before: &Fields, after: &Fields) -> Vec<Promotion> {
+    if kind != KindId::WebAcl {
+        return Vec::new();
+    }
+    let rules = |fields: &Fields| fields.get("rules").and_then(Value::as_array).cloned().unwrap_or_default();
+    promotions(&rules(before), &rules(after))
 }
 
 /// The rules that both lists have and that act differently, in order of the second list.

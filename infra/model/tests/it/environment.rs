@@ -288,7 +288,7 @@ proptest! {
 
 #[test]
 fn the_reference_in_docs_is_what_the_types_say() {
-    let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/environment.md");
+    let path = crate::golden::package().join("../../docs/environment.md");
     crate::golden::check(&path, &infra_model::environment::reference());
 }
 

@@ -3,9 +3,14 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+/// The folder of the package that cargo tests; what was compiled in may be another clone's.
+pub fn package() -> PathBuf {
+    PathBuf::from(std::env::var("CARGO_MANIFEST_DIR").unwrap())
+}
+
 /// The folder of the goldens.
 pub fn folder() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden")
+    package().join("tests/golden")
 }
 
 /// Hold a text against its golden file.

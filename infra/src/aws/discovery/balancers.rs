@@ -5,10 +5,11 @@ use std::collections::BTreeMap;
 
 use aws_sdk_elasticloadbalancingv2::types::{Listener, LoadBalancer, LoadBalancerTypeEnum};
 use futures::future::try_join_all;
+use infra_model::graph::TAG_PREFIX;
 use infra_model::snapshot::Unmanaged;
 
 use super::Discovery;
-use crate::account::{CallError, Class};
+use crate::account::{CallError, Class, Operation};
 use crate::aws::Aws;
 use crate::aws::tag::{self, Tags};
 
@@ -80,6 +81,23 @@ pub(crate) async fn describe_tags(aws: &Aws, arns: &[String]) -> Result<BTreeMap
         }
         answer => answer,
     }
+}
+
+/// ELB answers a creation that equals what is there with the object that is there, whoever made it. Only its tags tell
+/// whether it is ours; if not, the creation has found its name taken.
+pub(crate) async fn must_be_ours(
+    aws: &Aws,
+    operation: &Operation,
+    action: &'static str,
+    arn: &str,
+) -> Result<(), CallError> {
+    let found = describe_tags(aws, &[arn.to_owned()]).await?.remove(arn).unwrap_or_default();
+    let ownership = operation.tags.iter().filter(|(key, _)| key.starts_with(TAG_PREFIX));
+    if ownership.into_iter().all(|(key, value)| found.get(key) == Some(value)) {
+        return Ok(());
+    }
+    let message = format!("{arn} is there already, with the same settings");
+    Err(CallError::new("elasticloadbalancing", action, Class::Exists, message))
 }
 
 async fn load_balancers(discovery: &Discovery<'_>) -> Result<Vec<(LoadBalancer, Tags)>, CallError> {

@@ -48,6 +48,12 @@ impl AwsKind for DnsRecord {
                 Err(error) if error.class == Class::Gone && !discovery.scope.shared_zones.contains(zone) => {
                     Vec::new()
                 }
+                Err(error) if error.class == Class::Gone => {
+                    let message = format!(
+                        "no hosted zone {zone} in this account; the environment names it in `dns.zone_id`"
+                    );
+                    return Err(CallError { class: Class::Fatal, message, ..error });
+                }
                 answer => answer?,
             };
             Ok::<_, CallError>(owned(zone, &records, |tags| discovery.owns(tags)))

@@ -56,6 +56,7 @@ impl AwsKind for Listener {
         let id = made
             .and_then(|listener| listener.listener_arn)
             .ok_or_else(|| missing(ELB, "CreateListener", "listener ARN"))?;
+        balancers::must_be_ours(aws, operation, "CreateListener", &id).await?;
         Ok(Made { id, ..Made::default() })
     }
 

@@ -69,6 +69,7 @@ impl AwsKind for LoadBalancer {
             .load_balancer_arn
             .clone()
             .ok_or_else(|| missing(ELB, "CreateLoadBalancer", "load balancer ARN"))?;
+        balancers::must_be_ours(aws, operation, "CreateLoadBalancer", &id).await?;
         Ok(Made { id, attributes: names(&made) })
     }
 

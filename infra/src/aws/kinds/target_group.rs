@@ -84,6 +84,7 @@ impl AwsKind for TargetGroup {
         let id = made
             .and_then(|group| group.target_group_arn)
             .ok_or_else(|| missing(ELB, "CreateTargetGroup", "target group ARN"))?;
+        balancers::must_be_ours(aws, operation, "CreateTargetGroup", &id).await?;
         Ok(Made { id, ..Made::default() })
     }
 

@@ -91,7 +91,7 @@ pub struct Service {
     pub rollout: Rollout,
     /// Environment variables. Never a secret: those come by `uses`. A value may ask for `${environment}`, `${prefix}`
     /// (`keyway-staging`), `${region}`, `${redis.host}`, `${redis.url}`, `${postgres.host}`, `${postgres.database}`,
-    /// `${postgres.user}` and `${load_balancer.url}`.
+    /// `${postgres.user}`, `${load_balancer.host}`, `${load_balancer.url}` and `${load_balancer.socket_url}`.
     #[serde(default)]
     #[schemars(extend("format-keys" = "variable"))]
     pub variables: BTreeMap<String, String>,

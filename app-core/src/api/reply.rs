@@ -1,0 +1,208 @@
+//! The shape of answers: versions as ETags, pages with a cursor, and a POST that is done once under its
+//! `Idempotency-Key`. The answer of such a POST is kept sealed, since it may hold a code or a key.
+
+use super::auth::Caller;
+use super::problem::{Code, Problem};
+use crate::core::{Core, sha256_hex};
+use crate::source::random;
+use crate::store::change::{Change, Committed, OnceDraft};
+use crate::store::kind::OnceSpace;
+use crate::store::{StoreError, TenantScope};
+use axum::Json;
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+/// A day: longer than any sane client repeats.
+const REMEMBERED_MS: u64 = 24 * 3_600_000;
+const KEY_CHARS_MAX: usize = 128;
+pub const PAGE_DEFAULT: usize = 50;
+pub const PAGE_MAX: usize = 200;
+
+/// An answer as it is kept and sent.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Answer {
+    pub status: u16,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub version: Option<u64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub location: Option<String>,
+    pub body: Value,
+    #[serde(skip)]
+    pub replayed: bool,
+}
+
+impl Answer {
+    pub fn ok(body: Value) -> Self {
+        Self { status: 200, version: None, location: None, body, replayed: false }
+    }
+
+    pub fn created(location: String, body: Value) -> Self {
+        Self { status: 201, location: Some(location), ..Self::ok(body) }
+    }
+
+    pub fn at(self, version: u64) -> Self {
+        Self { version: Some(version), ..self }
+    }
+}
+
+impl IntoResponse for Answer {
+    fn into_response(self) -> Response {
+        let status = StatusCode::from_u16(self.status).unwrap_or(StatusCode::OK);
+        let mut response = if status == StatusCode::NO_CONTENT {
+            status.into_response()
+        } else {
+            (status, Json(self.body)).into_response()
+        };
+        let headers = response.headers_mut();
+        if let Some(value) = self.version.and_then(|version| HeaderValue::from_str(&etag(version)).ok()) {
+            headers.insert(header::ETAG, value);
+        }
+        if let Some(value) = self.location.and_then(|place| HeaderValue::from_str(&place).ok()) {
+            headers.insert(header::LOCATION, value);
+        }
+        if self.replayed {
+            headers.insert("idempotency-replayed", HeaderValue::from_static("true"));
+        }
+        // Codes and keys are in some of these: nothing in between is to keep them.
+        headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        response
+    }
+}
+
+pub fn etag(version: u64) -> String {
+    format!("\"{version}\"")
+}
+
+/// The version that a change was made from. Required where a thing is replaced.
+pub fn if_match(headers: &HeaderMap) -> Result<Option<u64>, Problem> {
+    let Some(value) = headers.get(header::IF_MATCH) else { return Ok(None) };
+    let text = value.to_str().unwrap_or("").trim().trim_start_matches("W/").trim_matches('"');
+    match text.parse() {
+        Ok(version) => Ok(Some(version)),
+        Err(_) => Err(Problem::new(
+            Code::Malformed,
+            "If-Match: send the ETag of the thing as it was read, like \"3\"",
+        )),
+    }
+}
+
+/// A conflict is the caller's own when it named a version.
+pub fn stale(error: StoreError, named: bool) -> Problem {
+    match error {
+        StoreError::Conflict { what, found, .. } if named => {
+            Problem::new(Code::Changed, format!("{what} is at {found} now; read it again"))
+        }
+        other => other.into(),
+    }
+}
+
+pub fn body<'b, T: Deserialize<'b>>(bytes: &'b [u8]) -> Result<T, Problem> {
+    serde_json::from_slice(bytes).map_err(|error| {
+        if error.is_data() {
+            Problem::new(Code::Invalid, format!("the body: {error}"))
+        } else {
+            Problem::new(Code::Malformed, format!("the body is not JSON: {error}"))
+        }
+    })
+}
+
+/// One POST: its key, if it has one, and what it asks.
+pub struct Once {
+    key: Option<String>,
+    digest: String,
+}
+
+impl Once {
+    pub fn of(caller: &str, headers: &HeaderMap, path: &str, bytes: &[u8]) -> Result<Self, Problem> {
+        let digest = sha256_hex(&[path.as_bytes(), b"\n", bytes].concat());
+        let Some(given) = headers.get("idempotency-key") else { return Ok(Self { key: None, digest }) };
+        let given = given.to_str().unwrap_or("");
+        if given.is_empty() || given.len() > KEY_CHARS_MAX {
+            return Err(Problem::new(Code::Malformed, "Idempotency-Key: 1 to 128 printable characters"));
+        }
+        Ok(Self { key: Some(format!("{caller}/{given}")), digest })
+    }
+
+    /// The answer of the same request made before, if there was one.
+    pub async fn earlier(&self, core: &Core, scope: TenantScope) -> Result<Option<Answer>, Problem> {
+        let Some(key) = &self.key else { return Ok(None) };
+        match core.store.once(scope, OnceSpace::Idempotency, key).await? {
+            Some(row) if row.expires_at > core.clock.now() => {
+                self.replay(core, &row.asked_digest, &row.answer).map(Some)
+            }
+            _ => Ok(None),
+        }
+    }
+
+    fn replay(&self, core: &Core, asked: &str, sealed: &str) -> Result<Answer, Problem> {
+        if asked != self.digest {
+            return Err(Problem::new(
+                Code::KeyReused,
+                "this Idempotency-Key came with another path or body before; take a new one",
+            ));
+        }
+        let key = self.key.as_deref().unwrap_or("");
+        let answer = URL_SAFE_NO_PAD
+            .decode(sealed)
+            .ok()
+            .and_then(|sealed| core.root.open(key, &sealed).ok())
+            .and_then(|plain| serde_json::from_slice::<Answer>(&plain).ok());
+        match answer {
+            Some(answer) => Ok(Answer { replayed: true, ..answer }),
+            None => Err(Problem::new(Code::Internal, "the answer that was kept cannot be read")),
+        }
+    }
+
+    /// Commits a change and the answer to it together. Asked a second time at the same moment, the first answer counts.
+    pub async fn commit(
+        &self,
+        core: &Core,
+        caller: &Caller,
+        mut change: Change,
+        answer: impl FnOnce(Option<&Committed>) -> Answer,
+    ) -> Result<Answer, Problem> {
+        let scope = caller.tenant.scope;
+        let Some(key) = &self.key else {
+            let committed = core.commit(scope, change).await?;
+            return Ok(answer(Some(&committed)));
+        };
+        // Versions of new things are 1; the answer has to be known before the commit that keeps it.
+        let answer = answer(None);
+        let plain = serde_json::to_vec(&answer).expect("an answer is JSON");
+        change.once.push(OnceDraft {
+            space: OnceSpace::Idempotency,
+            key: key.clone(),
+            asked_digest: self.digest.clone(),
+            answer: URL_SAFE_NO_PAD.encode(core.root.seal(key, &plain, random())),
+            expires_at: change.at.plus(REMEMBERED_MS),
+        });
+        match core.commit(scope, change).await {
+            Ok(_) => Ok(answer),
+            Err(StoreError::Already(row)) => self.replay(core, &row.asked_digest, &row.answer),
+            Err(error) => Err(error.into()),
+        }
+    }
+}
+
+/// `?limit=50&after=…`
+#[derive(Debug, Default, Deserialize)]
+pub struct Paging {
+    pub limit: Option<usize>,
+    pub after: Option<String>,
+    /// Of the kinds that stand under something: only these.
+    pub parent: Option<String>,
+}
+
+impl Paging {
+    pub fn limit(&self) -> usize {
+        self.limit.unwrap_or(PAGE_DEFAULT).clamp(1, PAGE_MAX)
+    }
+}
+
+pub fn page(items: Vec<Value>, next: Option<String>) -> Answer {
+    Answer::ok(serde_json::json!({ "items": items, "next": next }))
+}

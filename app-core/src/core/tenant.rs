@@ -1,0 +1,109 @@
+//! A tenant in memory: its signing key, its reader key, and its facts as of the version they were read at.
+
+use super::keys;
+use crate::doc::{KeyPurpose, READER_KEY, SealedDoc, SigningKeyDoc};
+use crate::facts::{FactChange, TenantFacts};
+use crate::identity::seal::Root;
+use crate::store::kind::RecordKind;
+use crate::store::{PAGE_MAX, Store, StoreError, TenantScope};
+use keyway_domain::id::{KeyId, TenantId};
+use keyway_domain::sign::{PublicKey, SigningKey};
+use keyway_domain::time::UnixMs;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use zeroize::Zeroizing;
+
+pub struct Tenant {
+    pub id: TenantId,
+    pub scope: TenantScope,
+    /// Signs for the tenant's doors.
+    pub key: SigningKey,
+    pub reader_key: Zeroizing<[u8; 32]>,
+    /// Held while the facts are read anew, so that a hundred requests read them once.
+    facts: tokio::sync::Mutex<Held>,
+}
+
+/// The facts in memory, and what this process has committed beyond them, by the version that it led to.
+#[derive(Default)]
+struct Held {
+    facts: Option<Arc<TenantFacts>>,
+    ahead: BTreeMap<u64, Vec<FactChange>>,
+}
+
+/// Commits of other processes leave holes, which end with the next whole read; until then this many are kept.
+const AHEAD_MAX: usize = 256;
+
+impl Held {
+    /// Follows what this process has committed, as far as it goes without a hole.
+    fn catch_up(&mut self, now: UnixMs) -> Result<(), StoreError> {
+        let Some(facts) = &mut self.facts else { return Ok(()) };
+        let version = facts.version;
+        self.ahead.retain(|committed, _| *committed > version);
+        while let Some(changes) = self.ahead.remove(&(facts.version + 1)) {
+            // Whoever decides with the old ones keeps them; otherwise they are changed in place.
+            if let Err(error) = Arc::make_mut(facts).follow(&changes, now) {
+                self.facts = None;
+                return Err(error);
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Tenant {
+    pub async fn read(id: TenantId, store: &Store, root: &Root) -> Result<Self, StoreError> {
+        let scope = TenantScope::of(id);
+        let missing = || StoreError::NotFound { what: format!("{id}") };
+        let page = store.records(scope, RecordKind::SigningKey, None, None, PAGE_MAX).await?;
+        let mut newest = None;
+        for row in &page.items {
+            let doc: SigningKeyDoc = row.read()?;
+            // In the order of their making: the last one signs.
+            if doc.purpose == KeyPurpose::Tenant {
+                newest = Some(keys::open(root, &doc)?);
+            }
+        }
+        let key = newest.ok_or_else(missing)?;
+        let reader = store.record(scope, RecordKind::Setting, READER_KEY).await?.ok_or_else(missing)?;
+        let sealed: SealedDoc = reader.read()?;
+        let reader_key = keys::open_sealed(root, &reader_key_name(id), &sealed.sealed)?;
+        Ok(Self { id, scope, key, reader_key, facts: tokio::sync::Mutex::default() })
+    }
+
+    /// What devices of this tenant trust.
+    pub fn trusted(&self) -> Vec<(KeyId, PublicKey)> {
+        vec![(self.key.id, self.key.public())]
+    }
+
+    /// The facts as they are committed now.
+    pub async fn facts(&self, store: &Store, now: UnixMs) -> Result<Arc<TenantFacts>, StoreError> {
+        let mut held = self.facts.lock().await;
+        let version = store.facts_version(self.scope).await?;
+        held.catch_up(now)?;
+        // What was committed a moment ago may be known here before it is looked for: newer is as good.
+        if let Some(facts) = held.facts.as_ref()
+            && now < facts.stale_at
+            && facts.version >= version
+        {
+            return Ok(Arc::clone(facts));
+        }
+        let rows = store.facts(self.scope).await?;
+        let facts = Arc::new(TenantFacts::read(self.id, &rows, now)?);
+        held.facts = Some(Arc::clone(&facts));
+        Ok(facts)
+    }
+
+    /// This process has committed these facts, which led to this version: they need not be read again.
+    pub async fn learn(&self, version: u64, changes: Vec<FactChange>) {
+        let mut held = self.facts.lock().await;
+        held.ahead.insert(version, changes);
+        if held.ahead.len() > AHEAD_MAX {
+            held.ahead.clear();
+        }
+    }
+}
+
+/// The name that a reader key is sealed under: that of one tenant does not open as another's.
+pub fn reader_key_name(tenant: TenantId) -> String {
+    format!("{tenant}/{READER_KEY}")
+}

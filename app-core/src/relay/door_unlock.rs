@@ -1,0 +1,122 @@
+//! `door.unlock`: a request signed by a phone. Decided and committed at once; then the answer waits for the door, as
+//! long as the caller does, and says no more than is known.
+
+use super::calls::{ATTEMPTS_MAX, Call, Refused, is_conflict};
+use super::device_sync::device_state;
+use super::{Method, reply};
+use crate::core::Core;
+use crate::decide::unlock::{Asker, By, Unfit, Wish, read, unlock};
+use crate::metrics::add;
+use crate::store::row::CommandRow;
+use crate::store::{StoreError, TenantScope};
+use bytes::Bytes;
+use futures::FutureExt as _;
+use keyway_domain::id::CommandId;
+use keyway_domain::message::phone::{CommandReply, UnlockCall};
+use keyway_domain::time::UnixMs;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+pub const METHOD: Method = Method { name: "door.unlock", serve: |core, call| serve(core, call).boxed() };
+
+/// Time for the answer to reach the phone before the gateway gives up.
+const WAY_BACK_MS: u64 = 300;
+/// What another core has committed is found by looking this often.
+const LOOK_EVERY: Duration = Duration::from_millis(250);
+
+pub fn told(row: &CommandRow) -> CommandReply {
+    CommandReply {
+        command: row.id(),
+        request: row.request,
+        door: row.command.door,
+        state: row.record.state,
+        is_final: row.record.state.is_final(),
+    }
+}
+
+async fn serve(core: Arc<Core>, call: Call) -> Result<Bytes, Refused> {
+    let begun = Instant::now();
+    let request: UnlockCall = call.json()?;
+    let row = decide(&core, &call, &request.request).await?;
+    let scope = TenantScope::of(call.tenant);
+    let row = wait(&core, scope, row, call.deadline.minus(WAY_BACK_MS)).await?;
+    core.metrics.unlock_time.observe(begun.elapsed());
+    reply(&told(&row))
+}
+
+async fn decide(core: &Core, call: &Call, jws: &str) -> Result<CommandRow, Refused> {
+    let (_, facts) = call.facts(core).await?;
+    let (wish, phone) = read(&facts, jws).map_err(refusal)?;
+    let asker = Asker { name: phone.person.to_string(), person: Some(phone.person), phone: Some(phone.id) };
+    let row = command(core, call.tenant, &wish, &asker, By::Credential(phone.credential)).await?;
+    // The id of somebody else's request: it is theirs.
+    if row.phone == Some(phone.id) { Ok(row) } else { Err(Refused::NotProven) }
+}
+
+fn refusal(unfit: Unfit) -> Refused {
+    match unfit {
+        Unfit::Signature => Refused::NotProven,
+        Unfit::Late => Refused::Late,
+        Unfit::NoDoor => Refused::NotFound("door"),
+        Unfit::TooLong | Unfit::NoDevice => Refused::Unfit(unfit.to_string()),
+    }
+}
+
+/// Makes the command of a wish, or finds the one that was made of it before.
+pub async fn command(
+    core: &Core,
+    tenant: keyway_domain::id::TenantId,
+    wish: &Wish,
+    asker: &Asker,
+    by: By,
+) -> Result<CommandRow, Refused> {
+    for _ in 0..ATTEMPTS_MAX {
+        let tenant = core.tenant(tenant).await?;
+        let facts = tenant.facts(&core.store, core.clock.now()).await?;
+        let online = match facts.device_of(wish.door) {
+            Some(device) => device_state(core, tenant.scope, device).await?.0.online,
+            None => false,
+        };
+        let decided = unlock(&facts, &tenant.key, wish, asker, by, online, &mut core.ids());
+        let (row, change) = match decided {
+            Ok(decided) => decided,
+            // A repeated request may come after its deadline: its answer stands.
+            Err(unfit) => {
+                let known = core.store.command_of_request(tenant.scope, wish.request).await?;
+                return known.ok_or_else(|| refusal(unfit));
+            }
+        };
+        match core.commit(tenant.scope, change).await {
+            Ok(committed) => {
+                add(&core.metrics.unlocks, 1);
+                let version = committed.command_versions.first().map_or(1, |(_, version)| *version);
+                return Ok(CommandRow { version, ..row });
+            }
+            Err(StoreError::Repeated(known)) => return Ok(*known),
+            Err(error) if is_conflict(&error) => add(&core.metrics.conflicts, 1),
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Err(Refused::Contended)
+}
+
+/// Waits for a final state until then; whatever the state is by that time is the answer.
+pub async fn wait(
+    core: &Core,
+    scope: TenantScope,
+    mut row: CommandRow,
+    until: UnixMs,
+) -> Result<CommandRow, StoreError> {
+    let id: CommandId = row.id();
+    let waiting = core.waiting.on(id);
+    let end = tokio::time::Instant::now() + Duration::from_millis(until.since(core.clock.now()));
+    // Each turn looks once; the end bounds their number.
+    while !row.record.state.is_final() && tokio::time::Instant::now() < end {
+        let look = tokio::time::Instant::now() + LOOK_EVERY;
+        let _ = tokio::time::timeout_at(look.min(end), waiting.changed()).await;
+        if let Some(found) = core.store.command(scope, id).await? {
+            row = found;
+        }
+    }
+    Ok(row)
+}

@@ -1,0 +1,146 @@
+//! Sends what commits have put into the outbox: in order within a channel, channels side by side. A publication leaves
+//! the outbox when the bus has taken it; a bus that is away delays it and loses nothing.
+
+use crate::core::Core;
+use crate::metrics::add;
+use crate::store::System;
+use crate::store::row::{History, OutboxKey, OutboxRow};
+use futures::StreamExt as _;
+use futures::stream;
+use keyway_bus::{Channels, HistoryOptions, NewPublication, PublishOptions};
+use std::sync::Arc;
+use std::time::Duration;
+
+const SYSTEM: System = System::because("the relay sends the publications of every tenant");
+/// One page: a busy second. What is behind it waits in the database.
+const PAGE: usize = 512;
+/// Channels that are published to at a time: enough to fill a connection's pipeline.
+const SIDE_BY_SIDE: usize = 64;
+/// What another process has put in is found by looking.
+const LOOK_EVERY: Duration = Duration::from_millis(500);
+/// The pause after a failure grows from here to there: a bus that is back is used within a second.
+const PAUSE_MIN: Duration = Duration::from_millis(50);
+const PAUSE_MAX: Duration = Duration::from_secs(1);
+/// Longer than any outage that a backlog is sent after; the bus forgets ids afterwards.
+const KNOWN_MS: u64 = 10 * 60_000;
+
+const HOUR_MS: u64 = 3_600_000;
+const DAY_MS: u64 = 24 * HOUR_MS;
+
+/// How much of a channel the bus keeps: the gateway's own settings of these namespaces.
+fn kept(channel: &str, history: History) -> Option<HistoryOptions> {
+    let (size, ttl_ms) = match (history, channel.split(':').next().unwrap_or("")) {
+        (History::None, _) => return None,
+        (History::Latest, _) => (1, 30 * DAY_MS),
+        (History::Kept, "site") => (300, HOUR_MS),
+        (History::Kept, namespace) if namespace.starts_with('#') => (100, DAY_MS),
+        (History::Kept, _) => (300, DAY_MS),
+    };
+    Some(HistoryOptions { size, ttl_ms })
+}
+
+/// Runs until the future is dropped.
+pub async fn run(core: Arc<Core>, bus: Arc<dyn Channels>) {
+    let mut signal = core.store.outbox_signal();
+    let mut pause = PAUSE_MIN;
+    loop {
+        signal.borrow_and_update();
+        let rows = match core.store.outbox(SYSTEM, PAGE).await {
+            Ok(rows) => rows,
+            Err(error) => {
+                tracing::warn!(%error, "reading the outbox failed");
+                tokio::time::sleep(pause).await;
+                pause = (pause * 2).min(PAUSE_MAX);
+                continue;
+            }
+        };
+        if rows.is_empty() {
+            let _ = tokio::time::timeout(LOOK_EVERY, signal.changed()).await;
+            continue;
+        }
+        if send(&core, bus.as_ref(), rows).await {
+            pause = PAUSE_MIN;
+        } else {
+            tokio::time::sleep(pause).await;
+            pause = (pause * 2).min(PAUSE_MAX);
+        }
+    }
+}
+
+/// Sends a page. Whether all of it has left.
+async fn send(core: &Core, bus: &dyn Channels, rows: Vec<OutboxRow>) -> bool {
+    let number = rows.len();
+    let mut channels: indexed::Channels = indexed::Channels::default();
+    rows.into_iter().for_each(|row| channels.push(row));
+    let sent = stream::iter(channels.rows)
+        .map(|rows| async move { send_channel(core, bus, rows).await })
+        .buffer_unordered(SIDE_BY_SIDE);
+    let done: Vec<OutboxKey> = sent.concat().await;
+    if let Err(error) = core.store.outbox_done(SYSTEM, &done).await {
+        // They come again, and the bus knows them by their ids.
+        tracing::warn!(%error, "noting what was sent failed");
+        return false;
+    }
+    done.len() == number
+}
+
+/// One channel's rows in order, up to the first that the bus does not take.
+async fn send_channel(core: &Core, bus: &dyn Channels, rows: Vec<OutboxRow>) -> Vec<OutboxKey> {
+    let mut done = Vec::with_capacity(rows.len());
+    for row in rows {
+        let now = core.clock.now();
+        if row.expires_at.is_some_and(|until| until <= now) {
+            // A command past its deadline or a nudge that is old: delivered now it would be noise, or late.
+            add(&core.metrics.expired, 1);
+            done.push(row.key);
+            continue;
+        }
+        let options = PublishOptions {
+            history: kept(&row.channel, row.history),
+            idempotency_key: Some(row.idempotency),
+            idempotency_ttl_ms: KNOWN_MS,
+        };
+        let publication = NewPublication { time_ms: now.0, ..NewPublication::of(row.body) };
+        match bus.publish(&row.channel, publication, &options).await {
+            Ok(_) => {
+                add(&core.metrics.published, 1);
+                done.push(row.key);
+            }
+            Err(error) if error.is_temporary() => {
+                add(&core.metrics.publish_failed, 1);
+                tracing::warn!(channel = row.channel, %error, "not published; it is sent again");
+                break;
+            }
+            Err(error) => {
+                // Never taken however often: it must not hold its channel up.
+                add(&core.metrics.publish_failed, 1);
+                tracing::error!(channel = row.channel, %error, "a publication that no bus takes is let go");
+                done.push(row.key);
+            }
+        }
+    }
+    done
+}
+
+mod indexed {
+    //! Rows by channel, in the order of their first one.
+    use super::OutboxRow;
+    use std::collections::HashMap;
+
+    #[derive(Default)]
+    pub struct Channels {
+        places: HashMap<String, usize>,
+        pub rows: Vec<Vec<OutboxRow>>,
+    }
+
+    impl Channels {
+        pub fn push(&mut self, row: OutboxRow) {
+            let next = self.rows.len();
+            let place = *self.places.entry(row.channel.clone()).or_insert(next);
+            if place == next {
+                self.rows.push(Vec::new());
+            }
+            self.rows[place].push(row);
+        }
+    }
+}

@@ -1,0 +1,190 @@
+//! A whole core from its configuration: store, bus, relay, API, and in one process with the gateway when it is
+//! embedded. What the binary runs, and what a test starts in its own process.
+
+use crate::config::{BusKind, Config, with_password};
+use crate::core::Core;
+use crate::source::Clock;
+use crate::{api, relay};
+use anyhow::Context as _;
+use futures::FutureExt as _;
+use keyway_bus::{Backend, Bus, Channels, MemoryBroker, RedisBackend, RedisOptions};
+use std::future::Future;
+use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+use ws_gateway::Gateway;
+
+/// Requests in work when it is time to stop: answered, or left to the next core after this.
+const DRAIN_MAX: Duration = Duration::from_secs(12);
+/// Gateways are told of a device's end by its missing presence: this is how long an entry outlives its socket's node,
+/// a little more than the ping that refreshes it.
+const PRESENCE_TTL_MS: u64 = 32_000;
+
+/// A core that listens.
+pub struct Server {
+    pub core: Arc<Core>,
+    backend: Arc<dyn Backend>,
+    gateway: Option<Gateway>,
+    public: TcpListener,
+    private: TcpListener,
+    config: Config,
+}
+
+impl Server {
+    /// Apart: the gateways are other processes, found over Redis.
+    pub async fn start(config: Config, clock: Clock) -> anyhow::Result<Self> {
+        anyhow::ensure!(
+            config.bus.kind == BusKind::Redis,
+            "bus.kind = \"memory\": only with --embedded; gateways of other processes are found over Redis"
+        );
+        let options = RedisOptions {
+            key_prefix: config.bus.key_prefix.clone(),
+            connections: config.bus.connections,
+            ..RedisOptions::new(with_password(&config.bus.url, &config.bus.password))
+        };
+        let backend = RedisBackend::connect(options).await.context("connecting to Redis (bus.url)")?;
+        Self::on(config, clock, backend).await
+    }
+
+    /// On a bus that is there, whoever holds its other end.
+    pub async fn on(config: Config, clock: Clock, backend: Arc<dyn Backend>) -> anyhow::Result<Self> {
+        let (public, private) = listen(&config).await?;
+        let core = Core::open(&config, clock).await?;
+        Ok(Self { core, backend, gateway: None, public, private, config })
+    }
+
+    /// With the gateway, on a bus in memory.
+    pub async fn embedded(mut config: Config, clock: Clock) -> anyhow::Result<Self> {
+        let broker = MemoryBroker::default();
+        let (public, private) = listen(&config).await?;
+        let jwks_url = format!("http://{}/.well-known/jwks.json", loopback(public.local_addr()?));
+        let gateway_config = gateway_config(&config, &jwks_url)?;
+        let for_bus = broker.clone();
+        let gateway =
+            Gateway::start(gateway_config, async |sink| Ok(for_bus.node(sink) as Arc<dyn Bus>)).await?;
+        // Port 0 is for tests: what the system gave is what is handed out.
+        if config.embedded.gateway_listen.port() == 0 {
+            config.gateway.socket_url = format!("ws://{}/connection/websocket", gateway.public_address()?);
+        }
+        let core = Core::open(&config, clock).await?;
+        Ok(Self { core, backend: broker.backend(), gateway: Some(gateway), public, private, config })
+    }
+
+    pub fn public_address(&self) -> std::io::Result<SocketAddr> {
+        self.public.local_addr()
+    }
+
+    pub fn private_address(&self) -> std::io::Result<SocketAddr> {
+        self.private.local_addr()
+    }
+
+    pub fn socket_url(&self) -> &str {
+        &self.core.socket_url
+    }
+
+    /// Serves until `stop` completes; then answers what is begun and ends.
+    pub async fn run(self, stop: impl Future<Output = ()>) -> anyhow::Result<()> {
+        let Self { core, backend, gateway, public, private, config } = self;
+        let (stopper, stopped) = watch::channel(false);
+        let told = |mut stopped: watch::Receiver<bool>| async move {
+            let _ = stopped.wait_for(|stopped| *stopped).await;
+        };
+        let channels: Arc<dyn Channels> = backend.clone();
+        let mut tasks = JoinSet::new();
+        let http = api::serve(public, api::public(&core), told(stopped.clone()));
+        tasks.spawn(async move { http.await.context("the public port") });
+        let http = api::serve(private, api::private(&core), told(stopped.clone()));
+        tasks.spawn(async move { http.await.context("the private port") });
+        let serving = relay::serve(
+            Arc::clone(&core),
+            Arc::clone(&backend),
+            config.relay.in_flight_max,
+            config.relay.lease_ms,
+            told(stopped.clone()).boxed(),
+        );
+        tasks.spawn(async move { serving.await.context("serving requests") });
+        if let Some(gateway) = gateway {
+            let stopped = told(stopped.clone());
+            tasks.spawn(async move {
+                gateway.run(stopped).await;
+                Ok(())
+            });
+        }
+        // These have nothing to finish: the outbox is in the database.
+        let mut loops = JoinSet::new();
+        loops.spawn(relay::outbox::run(Arc::clone(&core), Arc::clone(&channels)));
+        loops.spawn(relay::timers::commands(Arc::clone(&core), Arc::clone(&channels)));
+        loops.spawn(relay::timers::upkeep(Arc::clone(&core)));
+        loops.spawn(relay::presence::watch(
+            Arc::clone(&core),
+            Arc::clone(&channels),
+            config.relay.presence_every_ms,
+        ));
+        loops.spawn(relay::presence::nudge(Arc::clone(&core), channels));
+        loops.spawn(Arc::clone(&core).send_revocations(backend));
+        let failed = tokio::select! {
+            () = stop => None,
+            Some(ended) = tasks.join_next() => Some(ended),
+        };
+        core.stop();
+        let _ = stopper.send(true);
+        let finishing = async { while tasks.join_next().await.is_some() {} };
+        if tokio::time::timeout(DRAIN_MAX, finishing).await.is_err() {
+            tracing::warn!("stopping with requests unfinished");
+        }
+        loops.abort_all();
+        core.store.close().await;
+        match failed {
+            None => Ok(()),
+            Some(Ok(Ok(()))) => anyhow::bail!("a part of core ended by itself"),
+            Some(Ok(Err(error))) => Err(error),
+            Some(Err(error)) => Err(error).context("a part of core"),
+        }
+    }
+}
+
+async fn listen(config: &Config) -> anyhow::Result<(TcpListener, TcpListener)> {
+    let bind = async |address: SocketAddr, field: &str| {
+        TcpListener::bind(address).await.with_context(|| format!("listening on {address} ({field})"))
+    };
+    Ok((bind(config.listen, "listen").await?, bind(config.private_listen, "private_listen").await?))
+}
+
+/// Where this process reaches itself.
+fn loopback(address: SocketAddr) -> SocketAddr {
+    if address.ip().is_unspecified() {
+        SocketAddr::new(std::net::Ipv4Addr::LOCALHOST.into(), address.port())
+    } else {
+        address
+    }
+}
+
+/// The gateway's own configuration, with what it has to share with this core.
+fn gateway_config(config: &Config, jwks_url: &str) -> anyhow::Result<ws_gateway::Config> {
+    let file = match config.embedded.gateway_config.as_str() {
+        "" => None,
+        path => {
+            let text = std::fs::read_to_string(Path::new(path))
+                .with_context(|| format!("reading embedded.gateway_config {path}"))?;
+            Some((path, text))
+        }
+    };
+    let shared = [
+        ("LISTEN", config.embedded.gateway_listen.to_string()),
+        ("PRIVATE_LISTEN", config.embedded.gateway_private_listen.to_string()),
+        ("TOKENS__JWKS_URL", jwks_url.to_owned()),
+        ("TOKENS__ISSUER", config.tokens.issuer.clone()),
+        ("TOKENS__AUDIENCE", config.tokens.audience.clone()),
+        // The core beside it goes too: there is no other node to move clients to slowly.
+        ("DRAIN__WINDOW_MS", "2000".to_owned()),
+        ("NAMESPACES__DEVICE__PRESENCE", "true".to_owned()),
+        ("LIMITS__PRESENCE_TTL_MS", PRESENCE_TTL_MS.to_string()),
+    ];
+    let variables = shared.map(|(name, value)| (format!("{}{name}", ws_gateway::config::PREFIX), value));
+    let file = file.as_ref().map(|(name, text)| (*name, text.as_str()));
+    Ok(ws_gateway::Config::load(file, variables)?)
+}

@@ -1,0 +1,362 @@
+//! The one writer of a process: takes what waits, puts it into one transaction, answers when it is durable. Owns the
+//! queue's bound, deadlines, and what is said when the database fails; refuses to check changes: the plan does.
+
+use super::change::{Change, Committed};
+use super::error::Fault;
+use super::plan::{Wanted, Writes};
+use super::row::OutboxKey;
+use super::sql::{Conn, Target};
+use super::{StoreError, TenantScope, group};
+use keyway_domain::time::UnixMs;
+use std::collections::BTreeSet;
+use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::time::Instant;
+
+/// Changes in one transaction at most. Twice as many bring little more: the disk's sync is shared by 128 already.
+pub const GROUP_MAX: usize = 128;
+/// Publications that have been sent and are not yet taken out of the database. The relay waits beyond it.
+pub const SENT_MAX: usize = 16_384;
+/// Of these, in one transaction.
+const SENT_IN_GROUP_MAX: usize = 1_024;
+/// How long a sent publication may stay when nothing else is written: a crash in between sends it twice.
+const SENT_LINGER: Duration = Duration::from_millis(25);
+/// The same while the database is in trouble: not a loop of attempts.
+const SENT_LINGER_IN_TROUBLE: Duration = Duration::from_secs(1);
+/// Rows forgotten by one sweep, so that it never holds the writer for long.
+const SWEEP_MAX: i64 = 2_000;
+/// A stale connection costs one attempt, giving way to another process another.
+const ATTEMPTS_MAX: usize = 3;
+
+/// Where a change is. Its caller may only walk away from one that still waits.
+#[derive(Debug, Default)]
+pub struct Stage(AtomicU8);
+
+impl Stage {
+    const WAITING: u8 = 0;
+    const STARTED: u8 = 1;
+    const ABANDONED: u8 = 2;
+
+    fn leave(&self, to: u8) -> bool {
+        self.0.compare_exchange(Self::WAITING, to, Ordering::AcqRel, Ordering::Acquire).is_ok()
+    }
+
+    /// True: it was still waiting, and will not be written any more.
+    pub fn abandon(&self) -> bool {
+        self.leave(Self::ABANDONED)
+    }
+
+    fn start(&self) -> bool {
+        self.leave(Self::STARTED)
+    }
+}
+
+pub type Answer = oneshot::Sender<Result<Committed, StoreError>>;
+
+pub enum Job {
+    Commit {
+        scope: TenantScope,
+        change: Box<Change>,
+        stage: Arc<Stage>,
+        answer: Answer,
+    },
+    Sweep {
+        now: UnixMs,
+        answer: oneshot::Sender<Result<usize, StoreError>>,
+    },
+    /// Publications have been sent: look at the list.
+    Sent,
+    Close {
+        answer: oneshot::Sender<()>,
+    },
+}
+
+/// Publications that need not be sent again, until the database knows it too.
+#[derive(Debug, Default)]
+pub struct Sent(Mutex<BTreeSet<OutboxKey>>);
+
+impl Sent {
+    fn keys(&self) -> std::sync::MutexGuard<'_, BTreeSet<OutboxKey>> {
+        // A set is whole after any panic: nothing in here panics half-way.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// False: there is no room, and nothing was noted.
+    pub fn note(&self, keys: &[OutboxKey]) -> bool {
+        let mut held = self.keys();
+        let room = held.len() + keys.len() <= SENT_MAX;
+        if room {
+            held.extend(keys);
+        }
+        room
+    }
+
+    pub fn all(&self) -> BTreeSet<OutboxKey> {
+        self.keys().clone()
+    }
+
+    fn first(&self) -> Vec<OutboxKey> {
+        self.keys().iter().take(SENT_IN_GROUP_MAX).copied().collect()
+    }
+
+    fn forget(&self, keys: &[OutboxKey]) {
+        let mut held = self.keys();
+        keys.iter().for_each(|key| {
+            held.remove(key);
+        });
+    }
+}
+
+struct Waiting {
+    scope: TenantScope,
+    change: Box<Change>,
+    answer: Answer,
+}
+
+pub struct Writer {
+    target: Target,
+    conn: Option<Conn>,
+    jobs: mpsc::Receiver<Job>,
+    sent: Arc<Sent>,
+    signal: watch::Sender<u64>,
+    deadline: Duration,
+    linger: Duration,
+}
+
+/// A transaction that did not happen; `maybe` when it may have all the same.
+struct Failed {
+    fault: Fault,
+    maybe: bool,
+}
+
+impl From<Fault> for Failed {
+    fn from(fault: Fault) -> Self {
+        Self { fault, maybe: false }
+    }
+}
+
+impl Writer {
+    pub fn new(
+        target: Target,
+        jobs: mpsc::Receiver<Job>,
+        sent: Arc<Sent>,
+        signal: watch::Sender<u64>,
+        deadline_ms: u64,
+    ) -> Self {
+        Self {
+            target,
+            conn: None,
+            jobs,
+            sent,
+            signal,
+            deadline: Duration::from_millis(deadline_ms),
+            linger: SENT_LINGER,
+        }
+    }
+
+    /// Runs until the last handle of the store is gone, or it is closed.
+    pub async fn run(mut self) {
+        let mut jobs = Vec::with_capacity(GROUP_MAX);
+        loop {
+            let lingering = !self.sent.first().is_empty();
+            let taken = if lingering {
+                // Nothing else to write for a while: what has been sent is taken out on its own.
+                match tokio::time::timeout(self.linger, self.jobs.recv_many(&mut jobs, GROUP_MAX)).await {
+                    Ok(taken) => taken,
+                    Err(_) => {
+                        self.group(Vec::new()).await;
+                        continue;
+                    }
+                }
+            } else {
+                self.jobs.recv_many(&mut jobs, GROUP_MAX).await
+            };
+            if taken == 0 {
+                break;
+            }
+            if let Some(closed) = self.work(&mut jobs).await {
+                self.end().await;
+                let _ = closed.send(());
+                return;
+            }
+        }
+        self.end().await;
+    }
+
+    async fn end(&mut self) {
+        if !self.sent.first().is_empty() {
+            self.group(Vec::new()).await;
+        }
+        if let Some(conn) = self.conn.take() {
+            conn.close().await;
+        }
+    }
+
+    async fn work(&mut self, jobs: &mut Vec<Job>) -> Option<oneshot::Sender<()>> {
+        let mut waiting = Vec::with_capacity(jobs.len());
+        let mut closed = None;
+        for job in jobs.drain(..) {
+            match job {
+                Job::Commit { scope, change, stage, answer } => {
+                    if stage.start() {
+                        waiting.push(Waiting { scope, change, answer });
+                    }
+                }
+                Job::Sweep { now, answer } => {
+                    let swept = self.sweep(now).await;
+                    let _ = answer.send(swept);
+                }
+                Job::Sent => {}
+                Job::Close { answer } => closed = Some(answer),
+            }
+        }
+        if !waiting.is_empty() {
+            self.group(waiting).await;
+        }
+        closed
+    }
+
+    /// Writes a group and answers every change of it.
+    async fn group(&mut self, waiting: Vec<Waiting>) {
+        let deadline = Instant::now() + self.deadline;
+        let parts: Vec<(TenantScope, &Change)> =
+            waiting.iter().map(|one| (one.scope, &*one.change)).collect();
+        let written = self.attempts(&parts, deadline).await;
+        self.linger = if written.is_ok() { SENT_LINGER } else { SENT_LINGER_IN_TROUBLE };
+        let alone = waiting.len() > 1 && matches!(&written, Err(Failed { fault: Fault::Rejected(_), .. }));
+        if alone {
+            // One of them cannot be written. Each on its own, so that only that one fails.
+            for one in waiting {
+                let deadline = Instant::now() + self.deadline;
+                let written = self.attempts(&[(one.scope, &*one.change)], deadline).await;
+                self.answer(vec![one], written);
+            }
+            return;
+        }
+        self.answer(waiting, written);
+    }
+
+    fn answer(&self, waiting: Vec<Waiting>, written: Result<Vec<Result<Committed, StoreError>>, Failed>) {
+        match written {
+            Ok(outcomes) => {
+                let published = waiting
+                    .iter()
+                    .zip(&outcomes)
+                    .any(|(one, outcome)| outcome.is_ok() && !one.change.outbox.is_empty());
+                for (one, outcome) in waiting.into_iter().zip(outcomes) {
+                    // A caller that has gone away finds out by its ids.
+                    let _ = one.answer.send(outcome);
+                }
+                if published {
+                    self.signal.send_modify(|count| *count += 1);
+                }
+            }
+            Err(Failed { fault, maybe }) => {
+                tracing::warn!(?fault, changes = waiting.len(), "a group of changes was not written");
+                let deadline_ms = self.deadline.as_millis() as u64;
+                for one in waiting {
+                    let _ = one.answer.send(Err(fault.clone().told(deadline_ms, maybe)));
+                }
+            }
+        }
+    }
+
+    async fn attempts(
+        &mut self,
+        parts: &[(TenantScope, &Change)],
+        deadline: Instant,
+    ) -> Result<Vec<Result<Committed, StoreError>>, Failed> {
+        let mut attempt = 1;
+        loop {
+            let mut committing = false;
+            let fresh = self.conn.is_none();
+            let failed = match tokio::time::timeout_at(deadline, self.transact(parts, &mut committing)).await
+            {
+                Ok(Ok(outcomes)) => return Ok(outcomes),
+                Ok(Err(fault)) => Failed { fault, maybe: committing },
+                Err(_) => Failed { fault: Fault::Slow, maybe: committing },
+            };
+            let again = !failed.maybe
+                && match &failed.fault {
+                    // A connection that was new has shown that the database is really gone.
+                    Fault::Gone(_) => !fresh,
+                    Fault::GaveWay => true,
+                    _ => false,
+                };
+            self.recover(&failed, deadline).await;
+            if !again || attempt == ATTEMPTS_MAX {
+                return Err(failed);
+            }
+            attempt += 1;
+        }
+    }
+
+    /// After a failure: ends the transaction, or lets go of the connection and with it of the transaction.
+    async fn recover(&mut self, failed: &Failed, deadline: Instant) {
+        if failed.fault.leaves_connection()
+            && let Some(conn) = &mut self.conn
+            && let Ok(Ok(())) = tokio::time::timeout_at(deadline, conn.rollback()).await
+        {
+            return;
+        }
+        self.conn = None;
+    }
+
+    async fn transact(
+        &mut self,
+        parts: &[(TenantScope, &Change)],
+        committing: &mut bool,
+    ) -> Result<Vec<Result<Committed, StoreError>>, Fault> {
+        let sent = self.sent.first();
+        let conn = match &mut self.conn {
+            Some(conn) => conn,
+            none => none.insert(self.target.connect().await?),
+        };
+        conn.begin().await?;
+        let mut wanted = Wanted::default();
+        parts.iter().for_each(|(scope, change)| wanted.note(*scope, change));
+        let mut found = group::load(conn, &wanted).await?;
+        let mut writes = Writes::default();
+        let outcomes: Vec<_> =
+            parts.iter().map(|(scope, change)| found.take(*scope, change, &mut writes)).collect();
+        if writes.heads.is_empty() && sent.is_empty() {
+            conn.rollback().await?;
+            return Ok(outcomes);
+        }
+        group::store(conn, &found, writes, &sent).await?;
+        *committing = true;
+        conn.commit().await?;
+        self.sent.forget(&sent);
+        Ok(outcomes)
+    }
+
+    async fn sweep(&mut self, now: UnixMs) -> Result<usize, StoreError> {
+        let deadline_ms = self.deadline.as_millis() as u64;
+        let work = async {
+            let conn = match &mut self.conn {
+                Some(conn) => conn,
+                none => none.insert(self.target.connect().await?),
+            };
+            let values = vec![super::shape::int(now.0), SWEEP_MAX.into()];
+            conn.execute(SWEEP, values).await
+        };
+        match tokio::time::timeout(self.deadline, work).await {
+            Ok(Ok(count)) => Ok(count as usize),
+            Ok(Err(fault)) => {
+                if !fault.leaves_connection() {
+                    self.conn = None;
+                }
+                Err(fault.told(deadline_ms, true))
+            }
+            Err(_) => {
+                self.conn = None;
+                Err(StoreError::Slow { deadline_ms })
+            }
+        }
+    }
+}
+
+const SWEEP: &str = "DELETE FROM once_keys WHERE (tenant, space, name) IN (SELECT tenant, space, name FROM once_keys WHERE \
+     expires_at_ms <= $1 ORDER BY expires_at_ms LIMIT $2)";

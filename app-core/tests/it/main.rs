@@ -1,0 +1,12 @@
+//! The integration tests of app-core, one binary.
+
+// The lint knows `#[test]` functions only, not what they call.
+#![allow(clippy::unwrap_used)]
+
+mod api;
+mod embedded;
+mod hostile;
+mod house;
+mod process;
+mod relay;
+mod store;

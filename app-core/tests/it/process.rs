@@ -1,0 +1,87 @@
+//! The program as its user meets it: help, a configuration that is checked, a start and an end.
+
+use std::io::{BufRead as _, BufReader, Read as _};
+use std::process::{Command, Stdio};
+
+fn core() -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_app-core"));
+    for (name, _) in
+        std::env::vars().filter(|(name, _)| name.starts_with("KEYWAY_") || name.contains("SIGNING_KEY"))
+    {
+        command.env_remove(name);
+    }
+    command
+}
+
+fn told(command: &mut Command) -> (Option<i32>, String) {
+    let output = command.output().unwrap();
+    let text = [output.stdout, output.stderr].concat();
+    (output.status.code(), String::from_utf8(text).unwrap())
+}
+
+#[test]
+fn a_configuration_is_checked_all_at_once() {
+    let (status, text) = told(core().args(["--check-config"]));
+    assert_eq!(status, Some(2));
+    assert!(text.contains("keys.root_secret (TOKEN_SIGNING_KEY)"), "{text}");
+    let secret = "0123456789abcdef0123456789abcdef";
+    let (status, text) = told(
+        core()
+            .args(["serve", "--check-config"])
+            .env("TOKEN_SIGNING_KEY", secret)
+            .env("KEYWAY_CORE_TOKENS__LIFE_S", "1")
+            .env("KEYWAY_CORE_STORE__URL", "mysql://x"),
+    );
+    assert_eq!(status, Some(2));
+    assert!(text.contains("tokens.life_s = 1") && text.contains("store.url"), "{text}");
+    assert!(!text.contains(secret), "{text}");
+    let (status, text) = told(core().args(["--check-config"]).env("TOKEN_SIGNING_KEY", secret));
+    assert_eq!((status, text.trim()), (Some(0), "the configuration is sound"));
+    let (status, text) = told(core().arg("--help"));
+    assert_eq!(status, Some(0));
+    for word in ["serve --embedded", "--check-config", "migrate", "backup", "audit verify", "Exit codes"] {
+        assert!(text.contains(word), "{word} is not in the help:\n{text}");
+    }
+}
+
+#[test]
+fn an_embedded_core_starts_from_nothing_and_ends_when_told() {
+    let folder = tempfile::tempdir().unwrap();
+    let data = folder.path().join("data");
+    let mut child = core()
+        .args(["serve", "--embedded", "--data"])
+        .arg(&data)
+        .env("KEYWAY_CORE_LISTEN", "127.0.0.1:0")
+        .env("KEYWAY_CORE_PRIVATE_LISTEN", "127.0.0.1:0")
+        .env("KEYWAY_CORE_EMBEDDED__GATEWAY_LISTEN", "127.0.0.1:0")
+        .env("KEYWAY_CORE_EMBEDDED__GATEWAY_PRIVATE_LISTEN", "127.0.0.1:0")
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut log = BufReader::new(child.stderr.take().unwrap());
+    let mut said = String::new();
+    let listening = loop {
+        let mut line = String::new();
+        assert!(log.read_line(&mut line).unwrap() > 0, "it ended: {said}");
+        said.push_str(&line);
+        let entry: serde_json::Value = serde_json::from_str(&line).expect("logs are JSON lines");
+        if entry["message"] == "listening" {
+            break entry;
+        }
+    };
+    assert_eq!(listening["embedded"], true);
+    let status = Command::new("kill").args(["-TERM", &child.id().to_string()]).status().unwrap();
+    assert!(status.success());
+    assert_eq!(child.wait().unwrap().code(), Some(0));
+    log.read_to_string(&mut said).unwrap();
+    for file in ["root-secret", "admin-key"] {
+        use std::os::unix::fs::PermissionsExt as _;
+        let path = data.join(file);
+        assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600, "{file}");
+        let secret = std::fs::read_to_string(&path).unwrap();
+        assert!(!said.contains(secret.trim()), "{file} is in the log");
+    }
+    let (status, text) =
+        told(core().args(["backup", "--data"]).arg(&data).arg(folder.path().join("b.ndjson")));
+    assert_eq!(status, Some(0), "{text}");
+}

@@ -1,0 +1,313 @@
+//! What devices and phones are answered, method by method, over a bus in memory: repeated, late, too early, by others.
+
+use crate::house::{House, config, wait_for};
+use app_core::serve::Server;
+use app_core::source::Clock;
+use bytes::Bytes;
+use keyway_bus::{Bus as _, EventSink, MemoryBroker, MemoryBus, Request};
+use keyway_devices::enrolment::{DoorEnrolment, PhoneEnrolment};
+use keyway_domain::clock::ClockQuality;
+use keyway_domain::command::ledger::LedgerReport;
+use keyway_domain::credential::{CredentialKind, Digest};
+use keyway_domain::event::outbox::EventOutbox;
+use keyway_domain::event::{ChainHash, DeviceEvent, Epoch, EventBatch, EventKind, Occurred};
+use keyway_domain::id::{DoorId, RequestId};
+use keyway_domain::message::device::AccessRequest;
+use keyway_domain::message::statement::UnlockRequest;
+use keyway_domain::sign::{Kind, SigningKey};
+use keyway_domain::time::UnixMs;
+use serde_json::{Value, json};
+use std::sync::Arc;
+
+struct Scene {
+    house: House,
+    bus: Arc<MemoryBus>,
+    broker: MemoryBroker,
+    clock: Clock,
+    door: String,
+    device: DoorEnrolment,
+    phone: PhoneEnrolment,
+    person: String,
+}
+
+async fn scene() -> Scene {
+    let folder = tempfile::tempdir().unwrap();
+    let broker = MemoryBroker::default();
+    let sink: EventSink = Arc::new(|_| {});
+    let bus = broker.node(sink);
+    let clock = Clock::default();
+    let server = Server::on(config(folder.path(), ""), clock.clone(), broker.backend()).await.unwrap();
+    let house = House::of(server, folder).await;
+    let door = house.door("Front").await;
+    let person = house.person("Ada").await;
+    house.grant(&person, &door).await;
+    let device = house.device(&door).await;
+    let phone = house.phone(&person).await;
+    Scene { house, bus, broker, clock, door, device, phone, person }
+}
+
+impl Scene {
+    async fn call_within(
+        &self,
+        user: &str,
+        method: &str,
+        data: &Value,
+        within_ms: i64,
+    ) -> Result<Value, u32> {
+        let deadline_ms = self.clock.now().0.saturating_add_signed(within_ms);
+        let request = Request {
+            method: method.into(),
+            data: data.to_string().into(),
+            user: user.into(),
+            client: "test".into(),
+            tenant: self.device.tenant.to_string(),
+            partition_key: user.into(),
+            // The bus waits by the same clock.
+            deadline_ms: deadline_ms.max(self.clock.now().0 + 1_000),
+            meta: Bytes::new(),
+        };
+        let request = Request { deadline_ms, ..request };
+        match self.bus.request(request).await {
+            Ok(Ok(bytes)) => Ok(serde_json::from_slice(&bytes).unwrap()),
+            Ok(Err(error)) => Err(error.code),
+            Err(_) => Err(0),
+        }
+    }
+
+    async fn call(&self, user: &str, method: &str, data: &Value) -> Result<Value, u32> {
+        self.call_within(user, method, data, 800).await
+    }
+
+    async fn of_device(&self, method: &str, data: &Value) -> Result<Value, u32> {
+        self.call(&self.device.device.to_string(), method, data).await
+    }
+
+    async fn of_phone(&self, method: &str, data: &Value) -> Result<Value, u32> {
+        self.call(&self.person, method, data).await
+    }
+
+    fn key(&self) -> SigningKey {
+        self.device.key.signing().unwrap()
+    }
+
+    fn unlock(&self, number: u8, within_ms: u64) -> Value {
+        let request = UnlockRequest {
+            tenant: self.phone.tenant,
+            request: RequestId::mint(UnixMs(1), [number; 10]),
+            door: DoorId::parse(&self.door).unwrap(),
+            deadline: self.clock.now().plus(within_ms),
+        };
+        json!({ "request": self.phone.key.signing().unwrap().sign_json(Kind::UnlockRequest, &request) })
+    }
+
+    fn ledger(&self, as_of: UnixMs) -> String {
+        let report = LedgerReport {
+            tenant: self.device.tenant,
+            door: self.device.door,
+            device: self.device.device,
+            as_of,
+            complete_since: UnixMs(0),
+            entries: Vec::new(),
+        };
+        self.key().sign_json(Kind::LedgerReport, &report)
+    }
+
+    fn sync(&self) -> Value {
+        json!({
+            "firmware": "test", "capabilities": [], "desired_version": 0, "bundle_version": 0,
+            "revocation_version": 0, "ledger": self.ledger(self.clock.now()), "events": null, "time_nonce": "n",
+        })
+    }
+
+    /// Events of these numbers, chained from nothing.
+    fn batch(&self, numbers: std::ops::RangeInclusive<u64>) -> Value {
+        let occurred = Occurred { at: Some(self.clock.now()), clock: ClockQuality::Synced, error_ms: 1 };
+        let event = |seq| DeviceEvent { seq, ..EventOutbox::draft(EventKind::DoorOpened, occurred) };
+        let mut before = ChainHash::default();
+        let exact = |seq| serde_json::value::to_raw_value(&event(seq)).unwrap();
+        (1..*numbers.start()).for_each(|seq| before = before.after(exact(seq).get().as_bytes()));
+        let batch = EventBatch {
+            tenant: self.device.tenant,
+            device: self.device.device,
+            epoch: Epoch(7),
+            first_seq: *numbers.start(),
+            before,
+            lost: Vec::new(),
+            items: numbers.map(exact).collect(),
+        };
+        json!({ "batch": self.key().sign_json(Kind::EventBatch, &batch) })
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_unlock_is_one_command_however_often_it_comes() {
+    let scene = scene().await;
+    let asked = scene.unlock(1, 20_000);
+    // Nobody has seen the door yet: the command waits for it.
+    let first = scene.of_phone("door.unlock", &asked).await.unwrap();
+    assert_eq!((&first["state"], &first["final"]), (&json!("queued"), &json!(false)));
+    let again = scene.of_phone("door.unlock", &asked).await.unwrap();
+    assert_eq!(again["command"], first["command"]);
+    let got = scene.of_phone("command.get", &json!({ "command": first["command"] })).await.unwrap();
+    assert_eq!(got["state"], "queued");
+    let bob = scene.house.person("Bob").await;
+    let command = json!({ "command": first["command"] });
+    assert_eq!(scene.call(&bob, "command.get", &command).await, Err(404));
+    assert_eq!(scene.call(&bob, "command.cancel", &command).await, Err(404));
+    let cancelled = scene.of_phone("command.cancel", &command).await.unwrap();
+    assert_eq!(cancelled["state"], "cancelled");
+    let again = scene.of_phone("door.unlock", &asked).await.unwrap();
+    assert_eq!((&again["command"], &again["state"]), (&first["command"], &json!("cancelled")));
+    assert_eq!(scene.house.get("/v1/commands").await["items"].as_array().unwrap().len(), 1);
+    // One that waits is sent when the door comes; what has been sent is not called back.
+    let second = scene.of_phone("door.unlock", &scene.unlock(2, 20_000)).await.unwrap();
+    scene.of_device("device.sync", &scene.sync()).await.unwrap();
+    let command = json!({ "command": second["command"] });
+    let sent = scene.of_phone("command.cancel", &command).await.unwrap();
+    assert_eq!(sent["state"], "sent");
+    scene.house.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn late_far_and_forged_requests_do_nothing() {
+    let scene = scene().await;
+    assert_eq!(scene.of_phone("door.unlock", &scene.unlock(1, 90_000)).await, Err(422), "too far away");
+    assert_eq!(scene.of_phone("door.unlock", &scene.unlock(2, 0)).await, Err(100), "past its deadline");
+    let forged = SigningKey::p256(scene.phone.key.kid, &[9; 32]).unwrap();
+    let request = UnlockRequest {
+        tenant: scene.phone.tenant,
+        request: RequestId::mint(UnixMs(1), [3; 10]),
+        door: DoorId::parse(&scene.door).unwrap(),
+        deadline: scene.clock.now().plus(5_000),
+    };
+    let asked = json!({ "request": forged.sign_json(Kind::UnlockRequest, &request) });
+    assert_eq!(scene.of_phone("door.unlock", &asked).await, Err(401));
+    for (method, data, code) in [
+        ("door.unlock", json!({}), 400),
+        ("door.open", json!({}), 104),
+        ("event.report", json!({ "batch": "a.b.c" }), 401),
+        ("command.report", json!({ "ledger": scene.unlock(4, 5_000)["request"] }), 401),
+        ("access.request", json!({ "request": "" }), 401),
+        ("time.sync", json!({ "nonce": "x".repeat(500) }), 400),
+    ] {
+        assert_eq!(scene.of_device(method, &data).await, Err(code), "{method} {data}");
+    }
+    assert_eq!(scene.house.get("/v1/commands").await["items"], json!([]));
+    scene.house.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_command_that_no_door_saw_expires_and_one_that_was_sent_is_settled() {
+    let scene = scene().await;
+    let never = scene.of_phone("door.unlock", &scene.unlock(1, 1_200)).await.unwrap();
+    let state = async |command: &Value| {
+        let got = scene.of_phone("command.get", &json!({ "command": command })).await.unwrap();
+        got["state"].as_str().unwrap().to_owned()
+    };
+    wait_for("the command ends", async || match state(&never["command"]).await {
+        found if found == "expired" => Ok(()),
+        other => Err(other),
+    })
+    .await;
+    scene.of_device("device.sync", &scene.sync()).await.unwrap();
+    let sent = scene.of_phone("door.unlock", &scene.unlock(2, 1_500)).await.unwrap();
+    assert_eq!(sent["state"], "sent");
+    wait_for("nobody answers", async || match state(&sent["command"]).await {
+        found if found == "unresolved" => Ok(()),
+        other => Err(other),
+    })
+    .await;
+    // A ledger from before the deadline proves nothing; one from after it does.
+    let early = scene.ledger(scene.clock.now().minus(60_000));
+    scene.of_device("command.report", &json!({ "ledger": early })).await.unwrap();
+    assert_eq!(state(&sent["command"]).await, "unresolved");
+    let late = scene.ledger(scene.clock.now().plus(1));
+    scene.of_device("command.report", &json!({ "ledger": late })).await.unwrap();
+    assert_eq!(state(&sent["command"]).await, "expired");
+    scene.house.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn events_are_asked_for_until_they_are_whole() {
+    let scene = scene().await;
+    let report = async |numbers| {
+        let answer = scene.of_device("event.report", &scene.batch(numbers)).await.unwrap();
+        (answer["watermark"].as_u64().unwrap(), answer["wanted"].clone())
+    };
+    assert_eq!(report(1..=2).await, (2, Value::Null));
+    assert_eq!(report(5..=6).await, (2, json!([{ "from": 3, "to": 4 }])));
+    assert_eq!(report(1..=2).await, (2, json!([{ "from": 3, "to": 4 }])), "a copy changes nothing");
+    assert_eq!(report(3..=4).await, (6, Value::Null));
+    let events = scene.house.get("/v1/events").await;
+    let numbers: Vec<u64> = events["items"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|one| one["source"]["seq"].as_u64().unwrap())
+        .collect();
+    assert_eq!(numbers, [1, 2, 5, 6, 3, 4], "each once, in the order of commits");
+    let device = scene.house.get(&format!("/v1/devices/{}", scene.device.device)).await;
+    assert_eq!(device["state"]["observed"]["position"], "open");
+    scene.house.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_counted_use_is_counted_once_for_a_request() {
+    let scene = scene().await;
+    let path = format!("/v1/doors/{}", scene.door);
+    assert_eq!(scene.house.ask("PATCH", &path, Some(json!({ "decided_by": "online" }))).await.0, 200);
+    let bob = scene.house.person("Bob").await;
+    scene.house.post("/v1/credentials", json!({ "person": bob, "kind": "card", "shown": "4711" })).await;
+    let grant = json!({ "who": { "person": bob }, "scope": "tenant", "uses_max": 2 });
+    let grant = scene.house.post("/v1/grants", grant).await;
+    let ask = async |number: u8| {
+        let request = AccessRequest {
+            tenant: scene.device.tenant,
+            device: scene.device.device,
+            request: RequestId::mint(UnixMs(1), [number; 10]),
+            door: scene.device.door,
+            credential: Digest::of(&scene.device.reader_key.0, CredentialKind::Card, None, b"4711"),
+            pin: None,
+            first_person: None,
+        };
+        let signed = scene.key().sign_json(Kind::AccessRequest, &request);
+        let answer = scene.of_device("access.request", &json!({ "request": signed })).await.unwrap();
+        let keys = scene.device.identity().unwrap().core;
+        let decision: Value = keys.read(Kind::Decision, answer["decision"].as_str().unwrap()).unwrap();
+        decision["verdict"].as_str().unwrap().to_owned()
+    };
+    let mut said = Vec::new();
+    for number in [1, 1, 2, 3] {
+        said.push(ask(number).await);
+    }
+    assert_eq!(said, ["granted", "granted", "granted", "denied"]);
+    let grant = scene.house.get(&format!("/v1/grants/{}", grant["id"].as_str().unwrap())).await;
+    assert_eq!(grant["uses_taken"], 2);
+    scene.house.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn two_cores_share_the_work() {
+    let scene = scene().await;
+    // The second one on the same database and bus: a phone's request may be one's, the door's word the other's.
+    let server =
+        Server::on(config(scene.house.folder.path(), ""), scene.clock.clone(), scene.broker.backend())
+            .await
+            .unwrap();
+    let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
+    let second = tokio::spawn(server.run(async {
+        let _ = stopped.await;
+    }));
+    for number in 1..=6u64 {
+        let answer = scene.of_device("event.report", &scene.batch(number..=number)).await.unwrap();
+        assert_eq!(answer["watermark"], number);
+        let asked = scene.unlock(number as u8, 20_000);
+        let answers =
+            tokio::join!(scene.of_phone("door.unlock", &asked), scene.of_phone("door.unlock", &asked));
+        assert_eq!(answers.0.unwrap()["command"], answers.1.unwrap()["command"]);
+    }
+    drop(stop);
+    second.await.unwrap().unwrap();
+    assert_eq!(scene.of_phone("keys.list", &json!({})).await.unwrap()["keys"].as_array().unwrap().len(), 1);
+    scene.house.stop().await;
+}

@@ -46,6 +46,9 @@ pub const BUILD_PROGRAMS: [&str; 12] = [
     "tidy",
 ];
 
+/// When only `infra` is wanted, with the same features.
+pub const BUILD_INFRA: [&str; 6] = ["build", "--workspace", "--bin", "infra", "--test", "tidy"];
+
 /// When only the door's part is wanted: a minute or two, and none of the AWS SDKs.
 pub const BUILD_DOOR: [&str; 6] = ["build", "--package", "app-core", "--package", "keyway-devices", "--bins"];
 

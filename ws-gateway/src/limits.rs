@@ -36,6 +36,10 @@ pub struct Limits {
     pub queue_bytes_max: usize,
     /// A client that missed more rereads its state: `recovered` is false.
     pub recovery_publications_max: usize,
+    /// Bytes that recoveries may put into a queue beyond `queue_bytes_max`, until the next pong shows that they were
+    /// read: otherwise who was closed for a full queue could never have back what was in it. Above it `recovered`
+    /// is false.
+    pub recovery_bytes_max: usize,
     /// Publications in one history reply; 300 of 200 bytes fit one frame of 64 KiB.
     pub history_publications_max: usize,
     /// Calls in flight on one connection, above it 111. A device reports in batches, a phone has one hand.
@@ -76,6 +80,7 @@ impl Default for Limits {
             pong_within_ms: 10_000,
             queue_bytes_max: 1024 * 1024,
             recovery_publications_max: 300,
+            recovery_bytes_max: 4 * 1024 * 1024,
             history_publications_max: 300,
             calls_in_flight_max: 16,
             call_deadline_ms: 4_000,
@@ -115,6 +120,12 @@ impl Limits {
         at_least("ping_interval_ms", self.ping_interval_ms, 1000, "the protocol counts pings in seconds");
         at_least("pong_within_ms", self.pong_within_ms, 100, "a round trip takes that long");
         at_least("queue_bytes_max", self.queue_bytes_max as u64, 16 * 1024, "one batch needs that");
+        at_least(
+            "recovery_bytes_max",
+            self.recovery_bytes_max as u64,
+            64 * 1024,
+            "the largest publication must be recoverable",
+        );
         at_least(
             "calls_in_flight_max",
             self.calls_in_flight_max as u64,

@@ -28,6 +28,8 @@ pub struct Outbox {
     unsent: Bytes,
     closing: Option<Bytes>,
     bytes_max: usize,
+    /// What may be queued beyond the bound, until the queue has been empty again.
+    allowance: usize,
 }
 
 impl Outbox {
@@ -39,6 +41,7 @@ impl Outbox {
             unsent: Bytes::new(),
             closing: None,
             bytes_max,
+            allowance: 0,
         }
     }
 
@@ -47,12 +50,17 @@ impl Outbox {
             return Ok(());
         }
         let bytes = self.queued_bytes + self.unsent.len() + message.len();
-        if bytes > self.bytes_max {
+        if bytes > self.bytes_max + self.allowance {
             return Err(Overflow);
         }
         self.queued_bytes += message.len();
         self.queue.push_back(message);
         Ok(())
+    }
+
+    /// Makes room for an answer that the client asked for and that has a bound of its own.
+    pub fn allow(&mut self, bytes: usize) {
+        self.allowance += bytes;
     }
 
     /// Queues a control frame's answer (a WebSocket pong) behind what is being written now.
@@ -99,6 +107,9 @@ impl Outbox {
         }
         while buffer.len() < room && !self.queue.is_empty() {
             self.append_frame(buffer);
+            if self.queue.is_empty() {
+                self.allowance = 0;
+            }
         }
         if self.queue.is_empty() {
             if self.queue.capacity() > IDLE_CAPACITY {
@@ -181,6 +192,17 @@ mod tests {
         assert_eq!(&rest[..60], &sent[2..], "the frame on the wire is finished first");
         assert_eq!(rest[60], 0x88);
         assert!(outbox.is_closed());
+    }
+
+    #[test]
+    fn a_recovery_may_be_larger_than_the_bound_once() {
+        let mut outbox = Outbox::new(Format::Json, 100);
+        outbox.allow(150);
+        outbox.push(Bytes::from(vec![b'1'; 200])).unwrap();
+        outbox.push(Bytes::from(vec![b'2'; 40])).unwrap();
+        assert_eq!(outbox.push(Bytes::from(vec![b'2'; 40])), Err(Overflow));
+        assert!(filled(&mut outbox).len() > 240);
+        assert_eq!(outbox.push(Bytes::from(vec![b'3'; 200])), Err(Overflow), "the bound is back");
     }
 
     #[test]

@@ -168,6 +168,8 @@ pub enum Output {
     /// For the metrics: a client asked to recover, and how it went.
     Recovery {
         recovered: bool,
+        /// What the answer brings; the queue makes room for it.
+        bytes: usize,
     },
 }
 
@@ -193,6 +195,8 @@ pub struct Session {
     user_bucket: Option<Arc<Mutex<Bucket>>>,
     timing: Timing,
     draining: bool,
+    /// What recoveries may still bring before the next pong.
+    recovery_bytes_left: usize,
 }
 
 impl Session {
@@ -200,6 +204,7 @@ impl Session {
     pub fn new(id: ConnectionId, format: Format, rules: Arc<Rules>, jitter: u16, now: Now) -> Session {
         let bucket = Bucket::new(rules.limits.commands_per_s, rules.limits.commands_burst, now);
         let timing = Timing::new(&rules.limits, jitter, now);
+        let recovery_bytes_left = rules.limits.recovery_bytes_max;
         Session {
             id,
             format,
@@ -214,6 +219,7 @@ impl Session {
             user_bucket: None,
             timing,
             draining: false,
+            recovery_bytes_left,
         }
     }
 

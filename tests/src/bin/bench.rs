@@ -147,7 +147,7 @@ fn longest_chain(log: &[Logged]) -> usize {
 fn build() -> Result<()> {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let built = Command::new(cargo)
-        .args(place::BUILD_PROGRAMS)
+        .args(place::BUILD_INFRA)
         .arg("--release")
         .current_dir(place::repository())
         .status()?;

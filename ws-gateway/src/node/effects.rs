@@ -98,8 +98,8 @@ impl Effects {
             Output::Leave { channel, info } => {
                 self.background(cx, async move { bus.publish_leave(&channel, &info).await });
             }
-            Output::Recovery { recovered: true } => node.metrics.recovered.add(1),
-            Output::Recovery { recovered: false } => node.metrics.unrecovered.add(1),
+            Output::Recovery { recovered: true, .. } => node.metrics.recovered.add(1),
+            Output::Recovery { recovered: false, .. } => node.metrics.unrecovered.add(1),
             Output::Send(_) | Output::Close(_) => {}
         }
         None

@@ -15,7 +15,20 @@ impl Recovered {
     fn no() -> Recovered {
         Recovered { recovered: false, publications: Vec::new() }
     }
+
+    /// What it will take in a queue, roughly from above.
+    pub fn bytes(&self) -> usize {
+        self.publications.iter().map(|publication| publication.data.len() + ENVELOPE_BYTES).sum()
+    }
+
+    /// All of it within so many bytes, or nothing.
+    pub fn within(self, bytes_max: usize) -> Recovered {
+        if self.bytes() > bytes_max { Recovered::no() } else { self }
+    }
 }
+
+/// A publication beside its payload: offset, field names, and usually no info.
+const ENVELOPE_BYTES: usize = 128;
 
 /// `history` holds what comes after `offset`, read with a limit of one above `publications_max`.
 pub(super) fn stream(epoch: &str, offset: u64, history: &History, publications_max: usize) -> Recovered {

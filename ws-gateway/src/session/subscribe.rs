@@ -190,6 +190,9 @@ impl Session {
                 } else {
                     recovery::stream(epoch, *offset, &history, recovery_max)
                 };
+                let outcome = outcome.within(self.recovery_bytes_left);
+                let bytes = outcome.bytes();
+                self.recovery_bytes_left -= bytes;
                 answer.was_recovering = true;
                 answer.recovered = outcome.recovered;
                 if outcome.recovered {
@@ -198,7 +201,7 @@ impl Session {
                     answer.publications =
                         outcome.publications.iter().map(|it| publication_on_wire(it)).collect();
                 }
-                out.push(Output::Recovery { recovered: outcome.recovered });
+                out.push(Output::Recovery { recovered: outcome.recovered, bytes });
                 if !outcome.recovered && attaching.reject_unrecovered {
                     return self.attach_failed(key, origin, ErrorReply::unrecoverable_position(), out);
                 }

@@ -74,7 +74,10 @@ impl Session {
 
     pub(super) fn pong(&mut self, out: &mut Vec<Output>) {
         match self.timing.pong_by_ms.take() {
-            Some(_) => self.plan(),
+            Some(_) => {
+                self.recovery_bytes_left = self.rules.limits.recovery_bytes_max;
+                self.plan();
+            }
             None => self.close(Close::BAD_REQUEST, out),
         }
     }

@@ -146,7 +146,12 @@ impl Connection {
                         }
                     }
                     Output::Close(close) => self.close(&close, now),
-                    other => answers.extend(self.effects.perform(other, cx)),
+                    other => {
+                        if let Output::Recovery { bytes, .. } = other {
+                            self.outbox.allow(bytes);
+                        }
+                        answers.extend(self.effects.perform(other, cx));
+                    }
                 }
             }
             if answers.is_empty() {

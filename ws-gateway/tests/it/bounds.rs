@@ -252,3 +252,66 @@ async fn a_gap_is_told() {
     assert_eq!(gateway.node.hub.accept(gap("alerts:acme.s1")), 1);
     assert_eq!(raw.end().await, close(3010, "insufficient state"));
 }
+
+/// Who was closed for a full queue gets back more than the queue holds, up to a bound of its own.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_recovery_may_be_larger_than_the_queue() {
+    for (bytes_max, wanted) in [(4 << 20, Some(true)), (64 << 10, None)] {
+        let gateway = gateway::start(&format!(
+            "{DEVELOPMENT}[limits]\nqueue_bytes_max = 16384\nrecovery_bytes_max = {bytes_max}\n"
+        ))
+        .await;
+        let mut raw = Raw::connected(gateway.public).await;
+        let reply = raw.ask(r#"{"id":2,"subscribe":{"channel":"site:a.1"}}"#).await["subscribe"].clone();
+        drop(raw);
+        let backend = gateway.broker.backend();
+        let data = format!("\"{}\"", "x".repeat(4000));
+        for _ in 0..50 {
+            let options = PublishOptions::with_history(300, 600_000);
+            backend.publish("site:a.1", NewPublication::of(data.clone()), &options).await.unwrap();
+        }
+        let command =
+            json!({"id": 2, "subscribe": {"channel": "site:a.1", "recover": true, "epoch": reply["epoch"]}});
+        let mut again = Raw::connected(gateway.public).await;
+        let reply = again.ask(&command.to_string()).await["subscribe"].clone();
+        assert_eq!(reply["recovered"].as_bool(), wanted, "with {bytes_max} bytes");
+        let publications = reply["publications"].as_array().map_or(0, Vec::len);
+        assert_eq!(publications, if wanted.is_some() { 50 } else { 0 }, "all or nothing");
+        // And on it goes.
+        backend
+            .publish("site:a.1", NewPublication::of("1"), &PublishOptions::with_history(300, 600_000))
+            .await
+            .unwrap();
+        assert_eq!(again.next().await.json()["push"]["pub"]["offset"], 51);
+    }
+}
+
+/// The user's rate is shared by all of the user's connections, and what waits behind an unfinished connect is bounded.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn commands_of_a_user_and_commands_that_wait() {
+    let gateway = gateway::start(&format!(
+        "{DEVELOPMENT}anonymous_user = \"per_1\"\n[limits]\nuser_commands_per_s = 1\nuser_commands_burst = 6\nwaiting_commands_max = 4\n"
+    ))
+    .await;
+    let (mut one, mut two) = (Raw::connected(gateway.public).await, Raw::connected(gateway.public).await);
+    let mut refused = 0;
+    for id in 2..12 {
+        for raw in [&mut one, &mut two] {
+            let reply = raw.ask(&json!({"id": id, "rpc": {"method": "echo", "data": 1}}).to_string()).await;
+            if reply["error"].is_object() {
+                assert_eq!(
+                    reply["error"],
+                    json!({"code": 111, "message": "too many requests", "temporary": true})
+                );
+                refused += 1;
+            }
+        }
+    }
+    assert!((1..=14).contains(&refused), "20 commands, 6 at once and 1 a second more: {refused} refused");
+
+    let mut hasty = Raw::open(gateway.public).await;
+    let subscribe = |id: u32| json!({"id": id, "subscribe": {"channel": format!("site:a.{id}")}}).to_string();
+    let many: Vec<String> = (2..8).map(subscribe).collect();
+    hasty.send(&format!("{{\"id\":1,\"connect\":{{}}}}\n{}", many.join("\n"))).await;
+    assert_eq!(hasty.end().await, close(3013, "too many requests"));
+}

@@ -146,6 +146,7 @@ fn bounds() {
         ),
         ("outbound queue", format!("{} MiB", limits.queue_bytes_max / 1024 / 1024)),
         ("recovery", format!("{} publications", limits.recovery_publications_max)),
+        ("recovery in bytes", format!("{} MiB", limits.recovery_bytes_max / 1024 / 1024)),
         ("calls in flight", limits.calls_in_flight_max.to_string()),
         ("answer to a call", format!("{} s", limits.call_deadline_ms / 1000)),
         ("commands of a connection", rate(limits.commands_per_s, limits.commands_burst)),

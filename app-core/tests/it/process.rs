@@ -39,7 +39,7 @@ fn a_configuration_is_checked_all_at_once() {
     assert_eq!((status, text.trim()), (Some(0), "the configuration is sound"));
     let (status, text) = told(core().arg("--help"));
     assert_eq!(status, Some(0));
-    for word in ["serve --embedded", "--check-config", "migrate", "backup", "audit verify", "Exit codes"] {
+    for word in ["app-core --embedded", "--check-config", "migrate", "backup", "audit verify", "Exit codes"] {
         assert!(text.contains(word), "{word} is not in the help:\n{text}");
     }
 }

@@ -180,7 +180,10 @@ fn gateway_command(
         command.env(format!("KEYWAY_GATEWAY_{name}"), value);
     }
     match mint {
-        Some(mint) => command.env("KEYWAY_GATEWAY_TOKENS__JWKS_FILE", mint.jwks_file()),
+        // Without personal channels: the difference to a ramp without tokens is then the token.
+        Some(mint) => command
+            .env("KEYWAY_GATEWAY_TOKENS__JWKS_FILE", mint.jwks_file())
+            .env("KEYWAY_GATEWAY_PERSONAL", "false"),
         None => command.env("KEYWAY_GATEWAY_INSECURE", "true"),
     };
     command
@@ -196,7 +199,8 @@ pub fn cpu_s(process: &Started) -> anyhow::Result<f64> {
     Ok(ticks / 100.0)
 }
 
-/// Opens a WebSocket. 20,000 sockets a source address stay clear of the ephemeral port range's end.
+/// Opens a WebSocket. 5,000 sockets a source address, and other addresses for every server: ports of the run before
+/// are not free again for a minute.
 pub async fn open(
     address: SocketAddr,
     number: usize,
@@ -206,7 +210,8 @@ pub async fn open(
     if let Some(bytes) = receive_buffer_bytes {
         socket.set_recv_buffer_size(bytes)?;
     }
-    socket.bind(SocketAddr::from((Ipv4Addr::new(127, 0, 0, 2 + (number / 20_000) as u8), 0)))?;
+    let source = Ipv4Addr::new(127, 1, (address.port() % 250) as u8, 1 + (number / 5_000) as u8);
+    socket.bind(SocketAddr::from((source, 0)))?;
     let mut stream = socket.connect(address).await?;
     stream.set_nodelay(true)?;
     let request = format!(

@@ -129,11 +129,18 @@ async fn unlocks(house: &House) {
     let id = DoorId::parse(&door).unwrap();
     let (mut there, mut back, mut whole) = (Vec::new(), Vec::new(), Vec::new());
     for number in 0..WARM + UNLOCKS {
+        let before = seen.borrow().0;
         let asked = Instant::now();
         let state = link.unlock(&mut phone, id, 10_000, Forward::begin(), dice.bytes()).await.unwrap();
         let told = Instant::now();
+        if number < WARM && state != State::Executed {
+            // A ledger takes no command that may have been made before it began: the first comes too soon.
+            phone.known.clear();
+            tokio::time::sleep(Duration::from_millis(50)).await;
+            continue;
+        }
         assert_eq!(state, State::Executed);
-        let opened = seen.wait_for(|(moved, ..)| *moved == number + 1).await.unwrap().2;
+        let opened = seen.wait_for(|(moved, ..)| *moved > before).await.unwrap().2;
         phone.known.clear();
         if number >= WARM {
             there.push(opened - asked);

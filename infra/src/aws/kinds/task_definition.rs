@@ -35,7 +35,8 @@ impl AwsKind for TaskDefinition {
         let (named, tagged) = futures::try_join!(families(aws, &prefix), discovery.tagged())?;
         let owners = owners(discovery.scope, tagged.iter());
         let mut all: std::collections::BTreeSet<&str> = named.iter().map(String::as_str).collect();
-        all.extend(owners.keys().map(String::as_str));
+        // The index also knows the dead; of names like ours the list above has all that live.
+        all.extend(owners.keys().map(String::as_str).filter(|family| !family.starts_with(&prefix)));
         let reads = all.into_iter().map(|family| {
             let owner = owners.get(family);
             async move {

@@ -1,6 +1,7 @@
 //! Where things are: the clone, the cache beside it, the binaries. It reads the environment; nothing else here does.
 
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use anyhow::{Context, Result, bail};
 
@@ -27,6 +28,20 @@ pub fn target() -> Result<PathBuf> {
         Some(target) => Ok(PathBuf::from(target)),
         None => Ok(cache()?.join("target")),
     }
+}
+
+/// Cargo, in the clone. What the cargo that runs this has set for its own package is taken away: build scripts look at it
+/// (`ring`'s does), and another value builds them, and every AWS SDK that stands on them, again.
+pub fn cargo() -> Command {
+    let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    cargo.current_dir(repository());
+    for (name, _) in std::env::vars_os() {
+        let own = |name: &str| name.starts_with("CARGO_PKG_") || name.starts_with("CARGO_MANIFEST_");
+        if name.to_str().is_some_and(own) {
+            cargo.env_remove(name);
+        }
+    }
+    cargo
 }
 
 /// What cargo is asked for when only the programs are wanted. The whole workspace and a test target are named so that features

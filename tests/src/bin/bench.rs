@@ -145,12 +145,7 @@ fn longest_chain(log: &[Logged]) -> usize {
 }
 
 fn build() -> Result<()> {
-    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    let built = Command::new(cargo)
-        .args(place::BUILD_INFRA)
-        .arg("--release")
-        .current_dir(place::repository())
-        .status()?;
+    let built = place::cargo().args(place::BUILD_INFRA).arg("--release").status()?;
     ensure!(built.success(), "cargo could not build infra");
     Ok(())
 }

@@ -258,12 +258,10 @@ fn build(story: &Story, name: &str, arguments: &[&str]) -> Result<std::path::Pat
         story.done(&format!("{} (KEYWAY_BIN_DIR)", program.display()));
         return Ok(program);
     }
-    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let target = place::target()?;
     let began = Instant::now();
-    let built = Command::new(cargo)
+    let built = place::cargo()
         .args(arguments)
-        .current_dir(place::repository())
         .env("CARGO_TARGET_DIR", &target)
         .stdin(Stdio::null())
         .status()

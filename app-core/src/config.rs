@@ -3,7 +3,10 @@
 
 use serde::Deserialize;
 use std::net::SocketAddr;
-use ws_gateway::config::{ConfigFaults, LogConfig, merge, set};
+use ws_gateway::config::{BusConfig, ConfigFaults, LogConfig, merge, set};
+
+/// Core and gateways meet on one bus, so they are told of it in the same words.
+pub use ws_gateway::config::BusKind;
 
 /// Every variable of core starts with this; two underscores go one level down.
 pub const PREFIX: &str = "KEYWAY_CORE_";
@@ -36,23 +39,6 @@ pub struct StoreConfig {
     pub url: String,
     pub password: String,
     pub migrate: bool,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum BusKind {
-    Memory,
-    Redis,
-}
-
-#[derive(Clone, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct BusConfig {
-    pub kind: BusKind,
-    pub url: String,
-    pub password: String,
-    pub key_prefix: String,
-    pub connections: usize,
 }
 
 #[derive(Clone, Deserialize)]
@@ -291,7 +277,6 @@ macro_rules! hide_secrets {
 // URLs may hold passwords.
 hide_secrets! {
     StoreConfig: migrate; url, password;
-    BusConfig: kind, key_prefix, connections; url, password;
     KeysConfig: root_secret_file; root_secret;
     AdminConfig: ; key;
 }

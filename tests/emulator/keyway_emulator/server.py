@@ -32,6 +32,13 @@ from . import install, inventory  # noqa: E402
 
 PREFIX = "/_keyway/"
 
+# What an environment is made of. moto imports a service when it is first asked, 1.3 s in all: a caller who measures would
+# take that for the caller's own.
+SERVICES = (
+    "acm applicationautoscaling ec2 ecr ecs elasticache elbv2 iam logs rds resourcegroupstaggingapi route53"
+    " secretsmanager ssm sts wafv2"
+).split()
+
 
 class QuietHandler(MotoRequestHandler):
     """No line per request: the fault proxy of the tests keeps the log of calls."""
@@ -44,6 +51,8 @@ class Application:
     def __init__(self) -> None:
         self.moto = DomainDispatcherApplication(create_backend_app)
         self.one_at_a_time = threading.Lock()
+        for service in SERVICES:
+            self.moto.app_instances[service] = self.moto.create_app(service)
 
     def __call__(self, environ, start_response):
         path = environ.get("PATH_INFO", "")

@@ -65,6 +65,7 @@ fn round(latency_ms: u64) -> Result<Vec<Measured>> {
         rows.push(measure(&infra, &proxy, what, latency_ms, arguments, wanted)?);
         Ok(())
     };
+    step("plan from nothing", &["plan", "--environment", "staging"], 2)?;
     step("apply from nothing", &["apply", "--environment", "staging", "--yes"], 0)?;
     step("plan, nothing to do", &["plan", "--environment", "staging"], 0)?;
     step("apply 50 more services", &["apply", "--environment", &large, "--yes"], 0)?;

@@ -36,6 +36,10 @@ fn answers_lost_by_apply_are_found_out() {
         Faults { cut_after_each_action: true, ..Faults::default() },
         "the first answer of each kind of changing call was lost",
     );
+    apply_with(
+        Faults { cut_after_each_request: true, ..Faults::default() },
+        "the answer of each changing call was lost",
+    );
     for number in spread(last_changing(undisturbed().calls.changing), CUTS) {
         let faults = Faults { cut_after_changing: Some(number), ..Faults::default() };
         apply_with(faults, &format!("the answer of changing call {number} was lost"));

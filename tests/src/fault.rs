@@ -16,6 +16,8 @@ pub struct Faults {
     pub cut_after_changing: Option<u64>,
     /// The same for the first call of each action, in one run: every kind of lost answer once.
     pub cut_after_each_action: bool,
+    /// The same for every changing request, in one run; what is asked again in the same words is answered.
+    pub cut_after_each_request: bool,
     /// The changing call of this number never reaches the emulator, nor is it answered.
     pub cut_before_changing: Option<u64>,
     /// The changing call of this number is refused with this status and code.
@@ -45,8 +47,10 @@ pub struct Numbers {
     pub call: u64,
     /// Of the changing ones, from 1; the number the next one will have when this call only reads.
     pub changing: u64,
-    /// Whether a call of this action was seen before.
+    /// No answer to a call of this action was lost before.
     pub first_of_action: bool,
+    /// Nor one to a call of this action in these words.
+    pub first_of_request: bool,
 }
 
 impl Faults {
@@ -75,6 +79,7 @@ impl Faults {
             _ if self.cut_before_changing == now => Verdict::CutBefore,
             _ if self.cut_after_changing == now => Verdict::CutAfter,
             _ if self.cut_after_each_action && numbers.first_of_action => Verdict::CutAfter,
+            _ if self.cut_after_each_request && numbers.first_of_request => Verdict::CutAfter,
             _ if self.kill_after_changing == now => Verdict::KillAfter,
             _ => Verdict::Pass,
         }
@@ -114,7 +119,7 @@ mod tests {
     }
 
     fn at(call: u64, changing: u64) -> Numbers {
-        Numbers { call, changing, first_of_action: false }
+        Numbers { call, changing, first_of_action: false, first_of_request: false }
     }
 
     #[test]

@@ -48,6 +48,7 @@ struct Run {
     calls: u64,
     changing: u64,
     actions_cut: BTreeSet<String>,
+    requests_cut: BTreeSet<(String, Vec<u8>)>,
     log: Vec<Logged>,
 }
 
@@ -140,19 +141,22 @@ impl Shared {
         self.run.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn decide(&self, call: &Call) -> (Verdict, u64) {
+    fn decide(&self, call: &Call, words: &[u8]) -> (Verdict, u64) {
         let mut run = self.lock();
         run.calls += 1;
         run.changing += u64::from(call.changing);
         let named = call.to_string();
+        let request = (named.clone(), words.to_vec());
         let numbers = Numbers {
             call: run.calls,
             changing: run.changing,
             first_of_action: !run.actions_cut.contains(&named),
+            first_of_request: !run.requests_cut.contains(&request),
         };
         let verdict = run.faults.decide(call, numbers);
         if verdict == Verdict::CutAfter {
             run.actions_cut.insert(named);
+            run.requests_cut.insert(request);
         }
         (verdict, run.faults.latency_ms)
     }
@@ -181,7 +185,7 @@ fn serve(shared: &Shared, stream: TcpStream) {
 fn answer_to(shared: &Shared, request: &Message) -> Option<Message> {
     let started = Instant::now();
     let call = Call::of(request);
-    let (verdict, latency_ms) = shared.decide(&call);
+    let (verdict, latency_ms) = shared.decide(&call, &request.body);
     wait(latency_ms);
     let answer = match &verdict {
         Verdict::Throttle => Some(answer::throttled(&call)),

@@ -247,6 +247,7 @@ impl<'a> Execution<'a> {
             Work::Set(group) => self.set(node, group).await.map(|()| 1)?,
             Work::Tag { remove } => self.retag(node, remove).await.map(|()| 1)?,
             Work::Release(group) => self.release(node, group).await.map(|()| 1)?,
+            Work::Detach { group, ids } => self.detach(node, group, ids).await.map(|()| 1)?,
             Work::Delete => self.delete(node).await.map(|()| 1)?,
             Work::Settle => self.settle(node).await.map(|()| 0)?,
             Work::Gone => self.gone(node).await.map(|()| 0)?,
@@ -310,7 +311,7 @@ pub fn word(work: &Work) -> &'static str {
         Work::Set(group) => group,
         Work::Tag { .. } => "tags",
         Work::Settle => "wait until ready",
-        Work::Release(_) => "let go",
+        Work::Release(_) | Work::Detach { .. } => "let go",
         Work::Delete => "delete",
         Work::Gone => "wait until gone",
     }

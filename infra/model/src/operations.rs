@@ -1,6 +1,8 @@
 //! From a plan to the single changes it is made of, and what each must wait for. Two groups may name each other in
 //! their rules: the order is therefore between changes, not between resources.
 
+mod letting_go;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
@@ -9,8 +11,8 @@ use crate::address::Address;
 use crate::diff;
 use crate::graph::{Graph, Wanted};
 use crate::kinds::{Change, KindId, Spec, Wait};
-use crate::plan::{Action, Plan, Step, World, mentions};
-use crate::snapshot::{Observed, Snapshot};
+use crate::plan::{Action, Plan, Step, World};
+use crate::snapshot::Snapshot;
 use crate::value::{self, Reference};
 
 /// One change, or one wait, of an execution.
@@ -39,15 +41,18 @@ pub enum Work {
     Settle,
     /// Empty the fields of this group of the old object, because others that go are named in it.
     Release(&'static str),
+    /// Leave these ids out of the fields of this group of an object that stays: they go before their successors come.
+    Detach {
+        group: &'static str,
+        ids: Vec<String>,
+    },
     /// Delete the old object.
     Delete,
     /// Wait until the old object is gone.
     Gone,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("these wait for each other: {}", .0.join(", "))]
-pub struct Circle(pub Vec<String>);
+pub use letting_go::{Circle, without};
 
 /// All changes of a plan in an order that respects what each needs.
 pub fn operations(plan: &Plan, graph: &Graph, snapshot: &Snapshot) -> Result<Vec<Node>, Circle> {
@@ -116,6 +121,8 @@ struct Nodes {
     sets: Vec<usize>,
     settle: Option<usize>,
     release: Vec<usize>,
+    /// Of one that stays, by group.
+    detach: BTreeMap<&'static str, usize>,
     delete: Option<usize>,
     gone: Option<usize>,
 }
@@ -224,7 +231,9 @@ impl Builder<'_> {
                 Work::Create => self.creation_needs(index),
                 Work::Set(group) => self.set_needs(index, group),
                 Work::Settle => self.settle_needs(index),
-                Work::Tag { .. } | Work::Release(_) | Work::Delete | Work::Gone => BTreeSet::new(),
+                Work::Tag { .. } | Work::Release(_) | Work::Detach { .. } | Work::Delete | Work::Gone => {
+                    BTreeSet::new()
+                }
             };
             self.nodes[index].needs.extend(needs);
         }
@@ -293,110 +302,6 @@ impl Builder<'_> {
         let settle = nodes.settle.filter(|_| wait == Some(Wait::BeforeUse));
         nodes.standing().chain(settle).collect()
     }
-
-    /// An old object goes after all that name it: those that go too, and those that will name another.
-    fn connect_deletions(&mut self) {
-        let going: Vec<(Address, &Observed)> = self
-            .by
-            .iter()
-            .filter(|(_, nodes)| nodes.delete.is_some())
-            .filter_map(|(address, _)| {
-                self.world.observed.get(address).map(|object| (address.clone(), *object))
-            })
-            .collect();
-        let circles = weak_circles(&going);
-        for (address, object) in &going {
-            self.release(address, object, &going, &circles);
-        }
-        let mut edges = Vec::new();
-        for (address, object) in &going {
-            let Some(delete) = self.by.get(address).and_then(|nodes| nodes.delete) else { continue };
-            for (referrer, nodes) in &self.by {
-                if referrer == address {
-                    continue;
-                }
-                let names = self.world.observed.get(referrer).is_some_and(|other| names(other, object, None));
-                if names {
-                    edges
-                        .extend(self.lets_go(referrer, nodes, object).into_iter().map(|need| (delete, need)));
-                }
-                let after = object.kind.spec().delete_after;
-                let kind = self.world.observed.get(referrer).map(|other| other.kind);
-                if kind.is_some_and(|kind| after.contains(&kind)) {
-                    edges.extend(nodes.last_of_old().map(|need| (delete, need)));
-                }
-            }
-            // Of a create-first replacement: the new one stands, and all that named the old one name it.
-            let nodes = &self.by[address];
-            if self.plan.steps[self.nodes[delete].step].create_first {
-                edges.extend(nodes.standing().chain(nodes.settle).map(|need| (delete, need)));
-            }
-        }
-        for (delete, need) in edges {
-            self.nodes[delete].needs.insert(need);
-        }
-    }
-
-    /// The nodes after which `referrer` no longer names `object`.
-    fn lets_go(&self, referrer: &Address, nodes: &Nodes, object: &Observed) -> Vec<usize> {
-        let Some(other) = self.world.observed.get(referrer) else { return Vec::new() };
-        if let Some(last) = nodes.last_of_old() {
-            let spec = other.kind.spec();
-            let strongly = names(other, object, Some(false));
-            if !strongly && !nodes.release.is_empty() && spec.fields.iter().any(|field| field.released) {
-                return nodes.release.clone();
-            }
-            return vec![last];
-        }
-        nodes.sets.clone()
-    }
-
-    fn release(
-        &mut self,
-        address: &Address,
-        object: &Observed,
-        going: &[(Address, &Observed)],
-        circles: &BTreeSet<Address>,
-    ) {
-        let nodes = &self.by[address];
-        let Some(delete) = nodes.delete.filter(|_| circles.contains(address)) else { return };
-        let step = self.nodes[delete].step;
-        for field in object.kind.spec().fields.iter().filter(|field| field.released) {
-            let Change::Live(group) = field.change else { continue };
-            let held = object.fields.get(field.name);
-            let holds = |(other, target): &(Address, &Observed)| {
-                other != address && held.is_some_and(|value| mentions(value, &target.id))
-            };
-            if going.iter().any(holds) {
-                let release = self.node(step, Work::Release(group), 1, []);
-                self.nodes[delete].needs.insert(release);
-                if let Some(nodes) = self.by.get_mut(address) {
-                    nodes.release.push(release);
-                }
-            }
-        }
-    }
-
-    fn check(&self) -> Result<(), Circle> {
-        if order(&self.nodes).is_some() {
-            return Ok(());
-        }
-        let mut open: Vec<usize> = (0..self.nodes.len()).collect();
-        loop {
-            let left: Vec<usize> = open
-                .iter()
-                .copied()
-                .filter(|index| self.nodes[*index].needs.iter().any(|need| open.contains(need)))
-                .collect();
-            if left.len() == open.len() {
-                let names = left
-                    .iter()
-                    .map(|&index| format!("{} {:?}", self.nodes[index].address, self.nodes[index].work));
-                return Err(Circle(names.collect()));
-            }
-            open = left;
-        }
-    }
 }
 
 /// Whether creation leaves a group other than wanted.
@@ -406,37 +311,4 @@ fn needs_set_after_create(spec: &Spec, group: &str, wanted: &Wanted) -> bool {
             field.default.and_then(|text| serde_json::from_str(text).ok()).unwrap_or(Value::Null);
         wanted.fields.get(field.name).is_some_and(|value| diff::canonical(value) != diff::canonical(&default))
     })
-}
-
-/// Whether `other` names `object` by id or ARN. `released`: only in fields that are (not) emptied before deletion.
-fn names(other: &Observed, object: &Observed, released: Option<bool>) -> bool {
-    let (spec, target) = (other.kind.spec(), object.kind.spec());
-    let arn = object.attributes.get("arn");
-    other.fields.iter().any(|(name, value)| {
-        let field = spec.field(name);
-        let fits = released.is_none_or(|released| field.is_some_and(|field| field.released) == released);
-        let by_id = !target.named || field.is_some_and(|field| field.refers.contains(&object.kind));
-        fits && (by_id && mentions(value, &object.id) || arn.is_some_and(|arn| mentions(value, arn)))
-    })
-}
-
-/// Objects that name each other, directly or around a circle, in fields that can be emptied first.
-fn weak_circles(going: &[(Address, &Observed)]) -> BTreeSet<Address> {
-    let weak: Vec<Vec<usize>> = going
-        .iter()
-        .map(|(_, from)| (0..going.len()).filter(|&to| names(from, going[to].1, Some(true))).collect())
-        .collect();
-    let reaches = |start: usize, goal: usize| {
-        let (mut seen, mut open) = (BTreeSet::new(), weak[start].clone());
-        while let Some(at) = open.pop() {
-            if at == goal {
-                return true;
-            }
-            if seen.insert(at) {
-                open.extend(&weak[at]);
-            }
-        }
-        false
-    };
-    (0..going.len()).filter(|&index| reaches(index, index)).map(|index| going[index].0.clone()).collect()
 }

@@ -11,6 +11,7 @@ use crate::address::Address;
 use crate::diff::{self, FieldChange};
 use crate::graph::{Graph, Scope, TAG_PROTECT, Wanted};
 use crate::kinds::{Change, Field, KindId, Layer, Replacement, Spec};
+use crate::operations::operations;
 use crate::snapshot::{Observed, Snapshot, State, Unmanaged};
 use crate::value::{self, Fields, Reference};
 use crate::waf;
@@ -88,6 +89,8 @@ pub enum Problem {
     Guarded { address: Address, kind: KindId, id: String, store: bool },
     /// The graph itself is at fault.
     Graph { message: String },
+    /// What goes and what stays hold each other: AWS has no order in which this could be done.
+    NoOrder { message: String },
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -172,7 +175,7 @@ pub fn plan(graph: &Graph, snapshot: &Snapshot, options: &Options) -> Plan {
     }
     steps.sort_by(|a, b| (layer(a), &a.address, a.action).cmp(&(layer(b), &b.address, b.action)));
     let (wanted_digests, observed_digests) = (wanted_digests(graph), observed_digests(snapshot));
-    Plan {
+    let mut plan = Plan {
         version: PLAN_VERSION,
         scope: graph.scope.clone(),
         steps,
@@ -183,7 +186,11 @@ pub fn plan(graph: &Graph, snapshot: &Snapshot, options: &Options) -> Plan {
         digest: digest(&(&wanted_digests, &observed_digests, &snapshot.incomplete, options.only.as_ref())),
         wanted_digests,
         observed_digests,
+    };
+    if let Err(circle) = operations(&plan, graph, snapshot) {
+        plan.problems.push(Problem::NoOrder { message: circle.to_string() });
     }
+    plan
 }
 
 fn layer(step: &Step) -> Layer {

@@ -114,8 +114,8 @@ pub(super) async fn discover(aws: &Aws, scope: &Scope, wanted: &[KindId]) -> Res
     Ok(snapshot)
 }
 
-/// An object's address is what its tags say.
+/// An object's address is what its tags say; without them, what the kind could tell otherwise.
 fn addressed(scope: &Scope, mut object: Observed) -> Observed {
-    object.address = scope.address_of(&object.tags);
+    object.address = scope.address_of(&object.tags).or(object.address);
     object
 }

@@ -27,7 +27,8 @@ where
             let text = chain(&error);
             let class = if text.contains("credential") || text.contains("identity") {
                 Class::Credentials
-            } else if failure.is_io() && !refused(&text) || failure.is_timeout() && !text.contains("connect")
+            } else if (failure.is_io() || cut(&text)) && !refused(&text)
+                || failure.is_timeout() && !text.contains("connect")
             {
                 Class::Lost
             } else {
@@ -60,6 +61,11 @@ pub(super) fn unsuccessful(
 /// The SDK loads credentials while it builds the request.
 fn construction(text: &str) -> Class {
     if text.contains("credential") || text.contains("identity") { Class::Credentials } else { Class::Fatal }
+}
+
+/// The connection was there and broke: hyper's words, which the SDK files under "other".
+fn cut(text: &str) -> bool {
+    text.contains("client error (SendRequest)")
 }
 
 fn refused(text: &str) -> bool {

@@ -260,7 +260,7 @@ async fn a_strangers_load_balancer_with_the_same_settings_is_not_taken_for_ours(
 fn cache() -> Value {
     json!({
         "name": "n", "description": "d", "engine": "valkey", "engine_version": "8.0", "node_type": "cache.t4g.micro",
-        "nodes": 1, "subnet_group": "n", "security_groups": ["sg-1"], "tls": true, "encrypted": true,
+        "nodes": 1, "subnet_group": "n", "security_groups": ["sg-1"], "tls": true, "encrypted": true, "auth": true,
         "auth_secret": "redis-auth",
     })
 }

@@ -1,5 +1,7 @@
 //! `infra forget`: takes our tags off an object. It stays as it is, and is nobody's.
 
+use std::collections::BTreeMap;
+
 use infra_engine::account::Account as _;
 use infra_model::graph::TAG_PREFIX;
 use infra_model::kinds::KindId;
@@ -31,7 +33,12 @@ pub(super) async fn run(session: &Session<'_>, arguments: &Forget) -> anyhow::Re
     let (ours, others): (Vec<_>, Vec<_>) =
         object.tags.iter().partition(|(key, _)| key.starts_with(TAG_PREFIX));
     let remove = ours.into_iter().map(|(key, _)| key.clone()).collect();
-    let keep = others.into_iter().map(|(key, value)| (key.clone(), value.clone())).collect();
+    let mut keep: BTreeMap<String, String> =
+        others.into_iter().map(|(key, value)| (key.clone(), value.clone())).collect();
+    if keep.is_empty() && object.kind == KindId::DnsZone {
+        // A zone without any tag counts as one whose creation was cut off before it was tagged.
+        keep.insert("Name".to_owned(), address.to_string());
+    }
     reconcile::retag(&aws, address.clone(), object.clone(), keep, remove).await?;
     session.output.note(&format!("{} stays, but is no longer {address}", object.id));
     Ok(Exit::Done)

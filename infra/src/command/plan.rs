@@ -65,7 +65,8 @@ pub(super) fn show(
     graph: &Graph,
     snapshot: &Snapshot,
 ) -> anyhow::Result<()> {
-    let nodes = operations(plan, graph, snapshot)?;
+    // A plan without an order is refused; its steps are shown all the same.
+    let nodes = operations(plan, graph, snapshot).unwrap_or_default();
     let (expected_s, path) = critical_path(&nodes);
     if session.output.is_json() {
         session.output.json(&render::plan_json(plan, expected_s, &path));
@@ -76,9 +77,10 @@ pub(super) fn show(
 }
 
 pub(super) fn exit(plan: &model::Plan) -> Exit {
-    use model::Problem::{Duplicate, Graph, Guarded, Incomplete};
+    use model::Problem::{Duplicate, Graph, Guarded, Incomplete, NoOrder};
     let incomplete = |problem: &model::Problem| matches!(problem, Incomplete { .. } | Graph { .. });
-    let refused = |problem: &model::Problem| matches!(problem, Guarded { .. } | Duplicate { .. });
+    let refused =
+        |problem: &model::Problem| matches!(problem, Guarded { .. } | Duplicate { .. } | NoOrder { .. });
     if plan.problems.iter().any(incomplete) {
         Exit::Failed
     } else if plan.problems.iter().any(refused) {

@@ -105,7 +105,7 @@ async fn under_lease(
         return Ok(refuse_stale(session, reviewed, &plan));
     }
     if session.output.is_json() {
-        let nodes = infra_model::operations::operations(&plan, work.target, &snapshot)?;
+        let nodes = infra_model::operations::operations(&plan, work.target, &snapshot).unwrap_or_default();
         let (expected_s, path) = infra_model::operations::critical_path(&nodes);
         let mut line = infra_model::render::plan_json(&plan, expected_s, &path);
         line["event"] = json!("plan");

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use infra_model::address::Address;
 use infra_model::kinds::{Change, KindId, Wait};
-use infra_model::operations::Node;
+use infra_model::operations::{Node, without};
 use infra_model::snapshot::{Observed, State};
 use infra_model::value::{self, Fields, Reference};
 use serde_json::Value;
@@ -159,6 +159,30 @@ impl Execution<'_> {
             Err(error) if error.class == Class::Gone => Ok(()),
             answer => answer,
         }
+    }
+
+    /// Leaves out of one group of an object that stays what goes before its successor comes.
+    pub(super) async fn detach(
+        &self,
+        node: &Node,
+        group: &'static str,
+        ids: &[String],
+    ) -> Result<(), CallError> {
+        let Some(mut object) = self.object(&node.address) else { return Ok(()) };
+        let mut fields = object.fields.clone();
+        for field in infra_model::plan::group_fields(node.kind.spec(), group) {
+            if let Some(value) = fields.get_mut(field.name) {
+                *value = without(value, ids);
+            }
+        }
+        if fields == object.fields {
+            return Ok(());
+        }
+        let operation = self.old_operation(node, &object, Verb::Set(group), fields.clone());
+        self.change(node, operation).await?;
+        object.fields = fields;
+        self.put(&node.address, object);
+        Ok(())
     }
 
     pub(super) async fn delete(&self, node: &Node) -> Result<(), CallError> {

@@ -3,6 +3,7 @@
 
 mod converge;
 mod drift;
+mod edits;
 mod interrupt;
 mod leases;
 mod world;

@@ -230,6 +230,7 @@ fn stores(graph: &mut Graph) {
         failover: None,
         tls: true,
         encrypted: true,
+        auth: true,
         snapshot_days: None,
         snapshot_window: None,
         maintenance_window: None,
@@ -385,13 +386,21 @@ pub async fn apply(account: &Memory, graph: &Graph) -> Ended {
 
 /// The same, until `stop` says so.
 pub async fn apply_until(account: &Memory, graph: &Graph, stop: &watch::Sender<bool>) -> Ended {
+    let stores = [at("data/redis"), at("data/redis/secret")];
+    let options = Options { only: None, allow_delete: stores.into(), allow_all: false };
     tokio::select! {
-        ended = apply_once(account, graph, stop) => ended,
+        ended = apply_once(account, graph, stop, &options) => ended,
         () = account.killed() => Ended::Killed,
     }
 }
 
-async fn apply_once(account: &Memory, graph: &Graph, stop: &watch::Sender<bool>) -> Ended {
+/// The same, whatever is lost by it.
+pub async fn apply_all(account: &Memory, graph: &Graph) -> Ended {
+    let options = Options { allow_all: true, ..Options::default() };
+    apply_once(account, graph, &watch::channel(false).0, &options).await
+}
+
+async fn apply_once(account: &Memory, graph: &Graph, stop: &watch::Sender<bool>, options: &Options) -> Ended {
     let started = tokio::time::Instant::now();
     let now_s = move || 1_700_000_000 + started.elapsed().as_secs();
     let lease = match take(account, &now_s).await {
@@ -402,9 +411,7 @@ async fn apply_once(account: &Memory, graph: &Graph, stop: &watch::Sender<bool>)
         Ok(snapshot) => snapshot,
         Err(error) => return Ended::Failed(error.to_string()),
     };
-    let stores = [at("data/redis"), at("data/redis/secret")];
-    let options = Options { only: None, allow_delete: stores.into(), allow_all: false };
-    let plan = plan(graph, &snapshot, &options);
+    let plan = plan(graph, &snapshot, options);
     if !plan.problems.is_empty() {
         return Ended::Refused(plan);
     }

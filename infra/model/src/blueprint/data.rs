@@ -72,6 +72,7 @@ fn draw_redis(draft: &mut Draft<'_>, table: &Redis) {
         failover: Some(replicated),
         tls: table.tls,
         encrypted: true,
+        auth: table.auth,
         snapshot_days: table.snapshot_retention_days,
         snapshot_window: table.snapshot_window.clone(),
         maintenance_window: table.maintenance_window.clone(),
@@ -89,6 +90,7 @@ fn draw_redis(draft: &mut Draft<'_>, table: &Redis) {
         ("snapshot_days", "redis.snapshot_retention_days"),
         ("snapshot_window", "redis.snapshot_window"),
         ("maintenance_window", "redis.maintenance_window"),
+        ("auth", "redis.auth"),
         ("auth_secret", "redis.auth"),
     ];
     let wanted =

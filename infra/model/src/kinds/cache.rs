@@ -26,6 +26,8 @@ pub struct Cache {
     pub failover: Option<bool>,
     pub tls: bool,
     pub encrypted: bool,
+    /// Whether clients need the token. AWS tells this, never the token.
+    pub auth: bool,
     /// 0: none. A cache with snapshots also leaves a final one when it is deleted.
     pub snapshot_days: Option<u32>,
     pub snapshot_window: Option<String>,
@@ -54,6 +56,7 @@ impl Kind for Cache {
             Field::live("failover", "modify"),
             Field::fixed("tls"),
             Field::fixed("encrypted"),
+            Field::fixed("auth").interrupts("every client, which has another password then, or none"),
             Field::live("snapshot_days", "modify"),
             Field::live("snapshot_window", "modify"),
             Field::live("maintenance_window", "modify"),

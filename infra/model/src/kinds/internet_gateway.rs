@@ -16,7 +16,9 @@ impl Kind for InternetGateway {
         "internet_gateway",
         "internet gateway",
         Layer::Network,
-        &[Field::after("vpc", "attachment", None).interrupts("all traffic to and from the internet")],
+        &[Field::after("vpc", "attachment", None)
+            .least_left(0)
+            .interrupts("all traffic to and from the internet")],
     )
     .usable_when_set()
     // AWS refuses to detach it while the VPC still has mapped public addresses.

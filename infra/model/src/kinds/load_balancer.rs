@@ -31,7 +31,8 @@ impl Kind for LoadBalancer {
         &[
             Field::fixed("name"),
             Field::fixed("scheme").interrupts("every connection; its DNS name changes"),
-            Field::live("subnets", "subnets").set(),
+            // AWS wants two zones at any time.
+            Field::live("subnets", "subnets").set().least_left(2),
             Field::live("security_groups", "security_groups").set(),
             Field::after("attributes", "attributes", None).keys(),
             Field::after("foreign_listeners", "foreign_listeners", Some("[]")).set(),

@@ -30,8 +30,11 @@ impl Kind for RouteTable {
         Layer::Network,
         &[
             Field::fixed("vpc"),
-            Field::after("routes", "routes", Some("[]")).set().interrupts("traffic over a changed route"),
-            Field::after("subnets", "subnets", Some("[]")).set(),
+            Field::after("routes", "routes", Some("[]"))
+                .set()
+                .least_left(0)
+                .interrupts("traffic over a changed route"),
+            Field::after("subnets", "subnets", Some("[]")).set().least_left(0),
         ],
     )
     .token();

@@ -55,7 +55,7 @@ impl Kind for Service {
             Field::live("task_definition", "service").interrupts("nothing while the roll-out is healthy: tasks are replaced in turn"),
             Field::live("desired_count", "service"),
             Field::live("capacity", "service").set(),
-            Field::live("subnets", "service").set(),
+            Field::live("subnets", "service").set().least_left(1),
             Field::live("security_groups", "service").set(),
             Field::live("public_address", "service"),
             Field::live("targets", "service").set(),

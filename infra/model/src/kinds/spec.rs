@@ -78,6 +78,8 @@ pub struct Field {
     pub compare: Compare,
     /// Emptied before the resource is deleted, because others that go too are named in it.
     pub released: bool,
+    /// While something that it names is replaced, AWS takes it without that, as long as so many entries are left.
+    pub least_left: Option<usize>,
     /// What changing it interrupts, for people.
     pub interrupts: Option<&'static str>,
     /// The kinds it refers to by name. Ids that AWS assigns speak for themselves; names of different kinds may be equal.
@@ -213,6 +215,7 @@ impl Field {
             default: None,
             compare: Compare::Exact,
             released: false,
+            least_left: None,
             interrupts: None,
             refers: &[],
         }
@@ -244,6 +247,11 @@ impl Field {
 
     pub const fn released(mut self) -> Self {
         self.released = true;
+        self
+    }
+
+    pub const fn least_left(mut self, entries: usize) -> Self {
+        self.least_left = Some(entries);
         self
     }
 

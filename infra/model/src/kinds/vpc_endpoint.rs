@@ -31,8 +31,8 @@ impl Kind for VpcEndpoint {
             Field::fixed("service"),
             Field::fixed("endpoint_type"),
             Field::live("private_dns", "modify"),
-            Field::live("route_tables", "modify").set(),
-            Field::live("subnets", "modify").set(),
+            Field::live("route_tables", "modify").set().least_left(0),
+            Field::live("subnets", "modify").set().least_left(1),
             Field::live("security_groups", "modify").set(),
         ],
     )

@@ -40,7 +40,7 @@ impl Kind for WebAcl {
             Field::live("rules", "acl"),
             Field::after("log_group", "logging", None),
             Field::after("redacted_headers", "logging", None).set(),
-            Field::after("protects", "protects", Some("[]")).set(),
+            Field::after("protects", "protects", Some("[]")).set().least_left(0),
         ],
     )
     .unique(&["name"]);

@@ -184,7 +184,7 @@ fn problem_text(problem: &Problem) -> String {
                 kind.spec().title
             )
         }
-        Problem::Graph { message } => message.clone(),
+        Problem::Graph { message } | Problem::NoOrder { message } => message.clone(),
     }
 }
 

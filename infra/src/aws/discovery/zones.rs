@@ -1,8 +1,14 @@
 //! The environment's own hosted zones, which records are read from too. Route 53 is global, so the tagging API of a region
 //! does not know zones: their tags are asked for ten at a time.
+//!
+//! AWS takes no tags when it makes a zone, but a caller reference, which nobody can change: ours tells whose the zone is
+//! before its tags are there. A run that ends between the two calls leaves a zone that the next one finds.
 
 use aws_sdk_route53::types::{HostedZone, TagResourceType};
 use futures::future::try_join_all;
+use infra_model::address::Address;
+use infra_model::graph::{TAG_ADDRESS, TAG_ENVIRONMENT, TAG_PROJECT};
+use sha2::{Digest, Sha256};
 
 use super::Discovery;
 use crate::account::CallError;
@@ -18,6 +24,24 @@ pub(crate) struct OwnedZone {
     pub(crate) id: String,
     pub(crate) zone: HostedZone,
     pub(crate) tags: Tags,
+    /// Of a zone that has no tags at all, from its caller reference.
+    pub(crate) address: Option<Address>,
+}
+
+/// What our creation of a zone is called: the same for every attempt, whichever run makes it. Another name is another zone.
+pub(crate) fn reference(tags: &Tags, name: &str) -> String {
+    let tag = |key: &str| tags.get(key).map_or("", String::as_str);
+    let name: String = Sha256::digest(name).iter().take(4).map(|byte| format!("{byte:02x}")).collect();
+    format!("{}:{name}", prefix(tag(TAG_PROJECT), tag(TAG_ENVIRONMENT)) + tag(TAG_ADDRESS))
+}
+
+fn prefix(project: &str, environment: &str) -> String {
+    format!("keyway:{project}:{environment}:")
+}
+
+/// The address in a reference of ours.
+fn referred(project: &str, environment: &str, reference: &str) -> Option<Address> {
+    reference.strip_prefix(&prefix(project, environment))?.rsplit_once(':')?.0.parse().ok()
 }
 
 impl Discovery<'_> {
@@ -33,8 +57,15 @@ async fn read(discovery: &Discovery<'_>) -> Result<Vec<OwnedZone>, CallError> {
     let tags: std::collections::BTreeMap<String, Tags> = asked.into_iter().flatten().collect();
     let owned = all.into_iter().filter_map(|zone| {
         let id = plain_id(&zone.id);
-        let tags = tags.get(&id).filter(|tags| discovery.owns(tags))?.clone();
-        Some(OwnedZone { id, zone, tags })
+        let tags = tags.get(&id).cloned().unwrap_or_default();
+        // A zone that was forgotten has kept a tag, or has got one for that.
+        let address = if tags.is_empty() {
+            let scope = discovery.scope;
+            referred(&scope.project, &scope.environment, &zone.caller_reference)
+        } else {
+            None
+        };
+        (address.is_some() || discovery.owns(&tags)).then_some(OwnedZone { id, zone, tags, address })
     });
     Ok(owned.collect())
 }
@@ -73,4 +104,22 @@ pub(crate) async fn tags_of(aws: &Aws, ids: &[String]) -> Result<Vec<(String, Ta
 /// `/hostedzone/Z1` and `Z1` are the same zone.
 pub(crate) fn plain_id(id: &str) -> String {
     id.rsplit('/').next().unwrap_or(id).to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_reference_tells_the_address_to_its_own_environment_only() {
+        let tags = [(TAG_PROJECT, "keyway"), (TAG_ENVIRONMENT, "staging"), (TAG_ADDRESS, "edge/zone")];
+        let tags: Tags = tags.map(|(key, value)| (key.to_owned(), value.to_owned())).into();
+        let ours = reference(&tags, "staging.example.com");
+        let told = |environment| referred("keyway", environment, &ours).map(|address| address.to_string());
+        assert_eq!(told("staging").as_deref(), Some("edge/zone"));
+        assert_eq!(told("stag"), None);
+        assert_eq!(told("production"), None);
+        assert_eq!(referred("keyway", "staging", "2024-01-01 by hand"), None);
+        assert_ne!(ours, reference(&tags, "other.example.com"));
+    }
 }

@@ -358,6 +358,7 @@ fn observe(group: &ReplicationGroup, member: Option<&CacheCluster>) -> Observed 
             .map(|on| matches!(on, AutomaticFailoverStatus::Enabled | AutomaticFailoverStatus::Enabling)),
         tls: group.transit_encryption_enabled().unwrap_or_default(),
         encrypted: group.at_rest_encryption_enabled().unwrap_or_default(),
+        auth: group.auth_token_enabled().unwrap_or_default(),
         snapshot_days: group.snapshot_retention_limit().and_then(|days| u32::try_from(days).ok()),
         snapshot_window: group.snapshot_window.clone(),
         maintenance_window: member.and_then(|member| member.preferred_maintenance_window.clone()),

@@ -1,7 +1,8 @@
 //! Hosted zones through Route 53. AWS takes no tags at creation: they follow in a second call, and a creation that was cut
-//! in between is found again by its caller reference.
+//! in between is found again by its caller reference, by this run or by any later one.
 
 use aws_sdk_route53::types::{HostedZone, HostedZoneConfig, TagResourceType};
+use infra_model::graph::TAG_PROJECT;
 use infra_model::kinds;
 
 use super::*;
@@ -26,22 +27,24 @@ impl AwsKind for DnsZone {
         let aws = discovery.aws;
         let observed = discovery.zones().await?.iter().map(|owned| async move {
             let found = describe(aws, &owned.id).await?;
-            Ok::<_, CallError>(
-                found.map(|(_, servers)| observe(&owned.zone, servers).tags(owned.tags.clone())),
-            )
+            Ok::<_, CallError>(found.map(|(_, servers)| Observed {
+                address: owned.address.clone(),
+                ..observe(&owned.zone, servers).tags(owned.tags.clone())
+            }))
         });
         Ok(futures::future::try_join_all(observed).await?.into_iter().flatten().collect())
     }
 
     async fn create(&self, aws: &Aws, operation: &Operation) -> Result<Made, CallError> {
         let wanted: kinds::DnsZone = operation.wanted()?;
+        let reference = zones::reference(&operation.tags, &wanted.name);
         let config = HostedZoneConfig::builder().set_comment(wanted.comment.clone()).build();
         let answer = aws
             .change("route53", "CreateHostedZone", || {
                 aws.route53
                     .create_hosted_zone()
                     .name(&wanted.name)
-                    .caller_reference(&operation.token)
+                    .caller_reference(&reference)
                     .hosted_zone_config(config.clone())
                     .send()
             })
@@ -53,10 +56,15 @@ impl AwsKind for DnsZone {
                 (id.ok_or_else(|| missing("route53", "CreateHostedZone", "zone id"))?, servers)
             }
             Err(error) if error.class == Class::Exists => {
-                // Only this very creation can have left a zone with this reference.
                 let all = zones::list(aws).await?;
-                let made = all.iter().find(|zone| zone.caller_reference == operation.token).ok_or(error)?;
+                let made = all.iter().find(|zone| zone.caller_reference == reference).ok_or(error.clone())?;
                 let id = plain_id(&made.id);
+                // Only a creation at this address can have left it, unless it was given away since.
+                let tags = zones::tags_of(aws, std::slice::from_ref(&id)).await?;
+                let others = tags.iter().any(|(_, tags)| !tags.is_empty() && !tags.contains_key(TAG_PROJECT));
+                if others {
+                    return Err(error);
+                }
                 let servers = describe(aws, &id).await?.map(|(_, servers)| servers).unwrap_or_default();
                 (id, servers)
             }

@@ -24,6 +24,7 @@ use crate::account::{Account, CallError, Caller, Look, Made, Operation, Paramete
 pub use call::CallLog;
 pub use connect::{ConnectError, Connection};
 pub use discovery::Discovery;
+pub(crate) use error::strange;
 
 /// Clients of one account and region, and the pace at which they may be used.
 pub struct Aws {

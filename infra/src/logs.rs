@@ -2,7 +2,7 @@
 
 use tracing_subscriber::EnvFilter;
 
-pub fn start(verbose: u8) {
+pub fn start(verbose: u8, color: bool) {
     let filter = match verbose {
         0 => "error",
         1 => "infra=debug,infra_engine=debug",
@@ -11,6 +11,7 @@ pub fn start(verbose: u8) {
     let started = tracing_subscriber::fmt()
         .with_env_filter(EnvFilter::new(filter))
         .with_writer(std::io::stderr)
+        .with_ansi(color)
         .with_target(false)
         .try_init();
     // A second start (a test) keeps the first.

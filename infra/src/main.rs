@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use infra::cli::Cli;
-use infra::command::{self, Exit};
+use infra::command;
 
 fn main() -> ExitCode {
     let cli = match Cli::try_parse() {
@@ -17,7 +17,7 @@ fn main() -> ExitCode {
             return ExitCode::from(status);
         }
     };
-    infra::logs::start(cli.global.verbose);
+    infra::logs::start(cli.global.verbose, infra::output::Output::new(&cli.global).error_style().color);
     let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => {
@@ -31,7 +31,7 @@ fn main() -> ExitCode {
         Ok(exit) => ExitCode::from(exit.status()),
         Err(error) => {
             let _ = writeln!(std::io::stderr(), "error: {}", command::message(&error));
-            ExitCode::from(Exit::Failed.status())
+            ExitCode::from(command::status(&error).status())
         }
     }
 }

@@ -27,6 +27,7 @@ pub fn blueprint(loaded: &Loaded) -> Result<Graph, Problems> {
     edge::draw(&mut draft);
     firewall::draw(&mut draft);
     compute::draw(&mut draft);
+    network::name(&mut draft);
     draft.moves()
 }
 

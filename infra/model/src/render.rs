@@ -9,7 +9,9 @@ pub use plan_text::{explain, plan_text};
 use serde_json::{Value, json};
 
 use crate::address::Address;
+use crate::graph::Graph;
 use crate::plan::Plan;
+use crate::snapshot::Snapshot;
 
 /// How to write for a person.
 #[derive(Debug, Clone, Copy)]
@@ -28,9 +30,45 @@ impl Style {
     }
 }
 
+/// `infra plan --explain ADDRESS --format json`: each wanted field with its origin and what is there now.
+pub fn explain_json(address: &Address, graph: &Graph, snapshot: &Snapshot) -> Value {
+    let Some(wanted) = graph.resources.get(address) else { return Value::Null };
+    let object = snapshot.at(address).next();
+    let fields: serde_json::Map<String, Value> = wanted
+        .fields
+        .iter()
+        .map(|(name, value)| {
+            let prefix = format!("{name}/");
+            let mut origins = serde_json::Map::new();
+            origins.extend(wanted.origin_of(name).map(|origin| (name.clone(), json!(origin))));
+            let nested = wanted.origins.iter().filter(|(path, _)| path.starts_with(&prefix));
+            origins.extend(nested.map(|(path, origin)| (path.clone(), json!(origin))));
+            let now = object.and_then(|object| object.fields.get(name));
+            (name.clone(), json!({ "wanted": value, "now": now, "origins": origins }))
+        })
+        .collect();
+    json!({
+        "address": address,
+        "kind": wanted.kind,
+        "id": object.map(|object| &object.id),
+        "fields": fields,
+        "owners": wanted.owners,
+        "after": wanted.after,
+    })
+}
+
 /// The plan as documented in docs/infra.md, `infra plan --format json`.
 pub fn plan_json(plan: &Plan, expected_s: u32, critical_path: &[Address]) -> Value {
     let mut value = serde_json::to_value(plan).expect("a plan is plain data");
+    value["left_alone"] = plan
+        .left_alone
+        .iter()
+        .map(|(address, change)| {
+            let mut entry = serde_json::to_value(change).expect("a change is plain data");
+            entry["address"] = json!(address);
+            entry
+        })
+        .collect();
     value["expected_s"] = json!(expected_s);
     value["critical_path"] = json!(critical_path);
     value["summary"] = json!({

@@ -13,12 +13,14 @@ use aws_smithy_types::error::metadata::ProvideErrorMetadata;
 use tokio::time::Instant;
 
 use super::Aws;
-use super::error::classify;
+use super::error::{classify, strange};
 use crate::account::{CallError, Class};
 
 /// Attempts at one call before its error is told. With the pauses below about 40 s in all: longer than the token
 /// buckets of EC2 and ELB need to refill, shorter than a person waits for a tool that seems to hang.
 const ATTEMPTS_MAX: u32 = 12;
+/// A proxy that cannot reach AWS recovers within a second or two, a server that is no AWS never does.
+const STRANGE_ATTEMPTS_MAX: u32 = 5;
 const PAUSE_FIRST_MS: u64 = 80;
 const PAUSE_MAX_MS: u64 = 8_000;
 
@@ -167,7 +169,8 @@ impl Aws {
             if error.class == Class::Throttled {
                 pace.slow_down();
             }
-            if !again(error.class) || attempt == ATTEMPTS_MAX {
+            let attempts_max = if strange(&error) { STRANGE_ATTEMPTS_MAX } else { ATTEMPTS_MAX };
+            if !again(error.class) || attempt >= attempts_max {
                 return Err(error);
             }
             tokio::time::sleep(Duration::from_millis(spread(pause_ms, attempt))).await;

@@ -19,6 +19,11 @@ pub(crate) fn changed(
     wanted.iter().filter(differs).map(|(key, value)| (key.clone(), value.clone())).collect()
 }
 
+/// The keys that were seen and are not wanted.
+pub(crate) fn surplus(seen: &BTreeMap<String, String>, wanted: &BTreeMap<String, String>) -> Vec<String> {
+    seen.keys().filter(|key| !wanted.contains_key(*key)).cloned().collect()
+}
+
 /// The wanted list as ids, if it is another set than the one that was seen.
 pub(crate) fn differing_set<K>(seen: &[Ref<K>], wanted: &[Ref<K>]) -> Option<Vec<String>> {
     let (mut now, mut then) = (texts(seen), texts(wanted));

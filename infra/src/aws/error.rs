@@ -19,7 +19,8 @@ where
     let (class, code, message) = match &error {
         SdkError::ServiceError(answered) => {
             let code = answered.err().code().unwrap_or_default().to_owned();
-            let message = answered.err().message().unwrap_or("no message").to_owned();
+            let message = answered.err().message().map(str::to_owned);
+            let message = message.unwrap_or_else(|| no_message(&code, answered.raw().status().as_u16()));
             let class = class_of(&code, &message, answered.raw().status().as_u16());
             (class, Some(code).filter(|code| !code.is_empty()), message)
         }
@@ -38,10 +39,26 @@ where
         }
         SdkError::ConstructionFailure(_) => (construction(&chain(&error)), None, chain(&error)),
         // The request left and no whole answer came back.
-        SdkError::TimeoutError(_) | SdkError::ResponseError(_) => (Class::Lost, None, chain(&error)),
+        SdkError::ResponseError(answered) => {
+            let status = answered.raw().status().as_u16();
+            (Class::Lost, None, format!("{}: {}", no_message("", status), chain(&error)))
+        }
+        SdkError::TimeoutError(_) => (Class::Lost, None, chain(&error)),
         _ => (Class::Fatal, None, chain(&error)),
     };
     CallError { service, action, class, code, message, source: Some(Arc::new(error)) }
+}
+
+fn no_message(code: &str, status: u16) -> String {
+    if code.is_empty() { format!("{STRANGE}, HTTP {status}") } else { "no message".to_owned() }
+}
+
+/// What every AWS service gives its errors is a code. A proxy, a load balancer or some other server has answered.
+const STRANGE: &str = "an answer that is not AWS's";
+
+/// Whether somebody else than AWS has answered.
+pub(crate) fn strange(error: &CallError) -> bool {
+    error.code.is_none() && error.message.starts_with(STRANGE)
 }
 
 /// Some of EC2's batch calls succeed as a whole and tell inside the answer what did not. Our batches hold one object.

@@ -16,6 +16,10 @@ pub(super) async fn run(session: &Session<'_>, arguments: &Apply) -> anyhow::Res
         None => (session.graph()?, arguments.only.clone(), None),
         Some(file) => {
             let stored = read(file)?;
+            if let Some(refusal) = another(session, &stored, file)? {
+                session.output.note(&refusal);
+                return Ok(Exit::Refused);
+            }
             allow_delete.extend(stored.allow_delete);
             (stored.graph, stored.only, Some(stored.plan))
         }
@@ -33,6 +37,28 @@ pub(super) async fn run(session: &Session<'_>, arguments: &Apply) -> anyhow::Res
         lease: &arguments.lease,
     };
     reconcile::run(session, work).await
+}
+
+/// A plan is of one environment. One that is named beside it, and is another, is a slip that would change the wrong one.
+fn another(session: &Session<'_>, stored: &Stored, file: &Path) -> anyhow::Result<Option<String>> {
+    if session.cli.global.environment.is_none() {
+        return Ok(None);
+    }
+    let (named, of) = (session.graph()?.scope, &stored.graph.scope);
+    let same = (&named.project, &named.environment, &named.account, &named.region)
+        == (&of.project, &of.environment, &of.account, &of.region);
+    Ok((!same).then(|| {
+        format!(
+            "refused: {} is a plan of {}-{} in {}, not of {}-{} in {}; nothing was changed",
+            file.display(),
+            of.project,
+            of.environment,
+            of.account,
+            named.project,
+            named.environment,
+            named.account
+        )
+    }))
 }
 
 fn read(file: &Path) -> anyhow::Result<Stored> {

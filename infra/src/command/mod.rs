@@ -24,7 +24,7 @@ use infra_model::environment::{Environment, Loaded, Problems};
 use infra_model::graph::Graph;
 use infra_model::{blueprint, environment};
 
-use crate::aws::{Aws, Connection};
+use crate::aws::{Aws, Connection, strange};
 use crate::cli::{Cli, Command, Format};
 use crate::files::Folders;
 use crate::output::Output;
@@ -83,6 +83,18 @@ struct Session<'a> {
     output: &'a Output,
 }
 
+/// Another region than the environment's is asked for: one of both is a slip.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "{name} is {region}, but the environment `{environment}` is in {wanted}; unset {name}, or correct `region` in the environment file"
+)]
+struct WrongRegion {
+    name: &'static str,
+    region: String,
+    environment: String,
+    wanted: String,
+}
+
 /// The environment file could not be used; everything that is wrong with it has been printed.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
@@ -136,13 +148,21 @@ impl Session<'_> {
 
     /// Clients for the graph's account and region, after asking the account whether it is the right one.
     async fn account(&self, graph: &Graph) -> anyhow::Result<(Aws, Caller)> {
-        if let Some(region) = std::env::var("AWS_REGION").ok().filter(|region| *region != graph.scope.region)
+        let set = |name: &'static str| {
+            let value = std::env::var(name).ok().filter(|value| !value.is_empty());
+            value.map(|value| (name, value))
+        };
+        // The SDK's order. A profile's region is a default for those who say nothing; the environment file says it.
+        if let Some((name, region)) = set("AWS_REGION").or_else(|| set("AWS_DEFAULT_REGION"))
+            && region != graph.scope.region
         {
-            tracing::info!(
+            return Err(WrongRegion {
+                name,
                 region,
-                wanted = graph.scope.region,
-                "the environment's region wins over AWS_REGION"
-            );
+                environment: graph.scope.environment.clone(),
+                wanted: graph.scope.region.clone(),
+            }
+            .into());
         }
         let aws = Aws::connect(&Connection {
             region: graph.scope.region.clone(),
@@ -157,10 +177,47 @@ impl Session<'_> {
             (Err(run::RunError::Call(error)), Some(url)) if error.class == Class::Unreachable => {
                 return Err(anyhow::Error::new(error).context(format!("nobody answers at {url}")));
             }
+            // Every AWS service gives its errors a code.
+            (Err(run::RunError::Call(error)), Some(url)) if strange(&error) => {
+                anyhow::bail!(
+                    "what answers at {url} is not an AWS endpoint ({}); correct AWS_ENDPOINT_URL or --endpoint-url",
+                    error.message
+                );
+            }
+            (Err(run::RunError::Call(error)), _)
+                if error.class == Class::Credentials && error.code.is_none() =>
+            {
+                tracing::info!(%error, "no credentials");
+                anyhow::bail!(self.no_credentials(&error));
+            }
             (caller, _) => caller?,
         };
         Ok((aws, caller))
     }
+}
+
+impl Session<'_> {
+    /// The SDK tells the whole chain of places in which it looked; a person needs what to do.
+    fn no_credentials(&self, error: &CallError) -> String {
+        let profile = self.cli.global.profile.clone().or_else(|| std::env::var("AWS_PROFILE").ok());
+        let whose = match &profile {
+            Some(profile) => format!("for the profile `{profile}` (is it in ~/.aws/config?)"),
+            None => "in the environment, in the default profile or from a role".to_owned(),
+        };
+        let last = error.message.rsplit(": ").find(|part| !part.contains("dispatch failure"));
+        format!(
+            "no AWS credentials {whose}: log in (`aws sso login`), set AWS_PROFILE or --profile, or set \
+             AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY ({})",
+            last.unwrap_or("nothing else is known").lines().next().unwrap_or_default()
+        )
+    }
+}
+
+/// How a failed verb ends: a mismatch between the environment and the credentials is a refusal.
+pub fn status(error: &anyhow::Error) -> Exit {
+    let mismatch = error.is::<WrongRegion>()
+        || matches!(error.downcast_ref::<run::RunError>(), Some(run::RunError::WrongAccount { .. }));
+    if mismatch { Exit::Refused } else { Exit::Failed }
 }
 
 /// One message for a person: the error and its causes, each once, without the inner workings of an SDK.

@@ -41,6 +41,10 @@ pub(super) async fn run(session: &Session<'_>, arguments: &Plan) -> anyhow::Resu
         }
     };
     if let Some(address) = &arguments.explain {
+        if session.output.is_json() {
+            session.output.json(&render::explain_json(address, &graph, &snapshot));
+            return Ok(Exit::Done);
+        }
         let text = render::explain(address, &graph, Some(&snapshot), session.output.style());
         session.output.text(&text.unwrap_or_default());
         return Ok(Exit::Done);

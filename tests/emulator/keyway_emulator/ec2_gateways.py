@@ -9,6 +9,8 @@ Restores, against moto 5.2.5:
 - a gateway endpoint adds and removes the prefix list route when its route tables are modified (user guide "Gateway
   endpoints"), an interface endpoint its interfaces with its subnets; PrivateDnsEnabled and IpAddressType can be modified;
   an endpoint that was deleted is gone (DescribeVpcEndpoints) and an unknown id is reported in `unsuccessful`;
+- AssociateRouteTable of a subnet that another table has is Resource.AlreadyAssociated, not a success that changes nothing
+  ("Error codes for the Amazon EC2 API"); of the same table it answers the association that is there;
 - CreateRoute of a destination that a prefix list or IPv6 route already holds is RouteAlreadyExists; ReplaceRoute finds
   prefix list routes.
 It refuses to know which deletes are refused: that is ec2_refusals.
@@ -24,6 +26,14 @@ from moto.ec2.responses.vpcs import VPCs
 from moto.ec2.utils import random_private_ip
 
 from .patching import method, once, replace
+
+
+class AlreadyAssociated(EC2ClientError):
+    def __init__(self, table):
+        super().__init__(
+            "Resource.AlreadyAssociated",
+            f"the specified association for route table {table} conflicts with an existing association",
+        )
 
 
 class NatGatewayNotFound(EC2ClientError):

@@ -172,6 +172,7 @@ fn edge(graph: &mut Graph) {
         port: 443,
         protocol: "HTTPS".to_owned(),
         certificate: Some(to("edge/certificate")),
+        more_certificates: std::collections::BTreeSet::new(),
         tls_policy: None,
         default_action: Action::Fixed { status: "404".to_owned(), content_type: None, body: None },
         rules: vec![ListenerRule {
@@ -188,7 +189,9 @@ fn edge(graph: &mut Graph) {
         rules: vec![
             json!({"Name": "block", "Priority": 1, "Statement": {"IPSetReferenceStatement": {"ARN": "${fire/blocked}"}}}),
         ],
+        samples: true,
         log_group: None,
+        logs_all: None,
         redacted_headers: None,
         protects: vec![to("edge/balancer")],
     };

@@ -162,6 +162,7 @@ fn draw_load_balancer(draft: &mut Draft<'_>, balancer: &Balancer) {
         ),
     ];
     attributes.extend(given.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?))));
+    attributes.extend(AS_AWS_LEAVES_THEM.map(|(name, value)| (name.to_owned(), value.to_owned())));
     let (scheme, tier) = match balancer.scheme {
         Scheme::InternetFacing => ("internet-facing", Tier::Public),
         Scheme::Internal => ("internal", Tier::Private),
@@ -189,6 +190,18 @@ fn draw_load_balancer(draft: &mut Draft<'_>, balancer: &Balancer) {
     draft.graph.add(load_balancer(), wanted.after([network::internet_gateway()]));
 }
 
+/// Nobody can ask for another value, and each of them would change what reaches a service: one that somebody edits is
+/// found. The values are those of a new load balancer.
+const AS_AWS_LEAVES_THEM: [(&str, &str); 6] = [
+    ("routing.http.desync_mitigation_mode", "defensive"),
+    ("routing.http.preserve_host_header.enabled", "false"),
+    ("routing.http.xff_client_port.enabled", "false"),
+    ("routing.http.xff_header_processing.mode", "append"),
+    ("routing.http2.enabled", "true"),
+    // Open would let everything through while the firewall cannot answer.
+    ("waf.fail_open.enabled", "false"),
+];
+
 fn draw_target_group(draft: &mut Draft<'_>, name: &str, path: &str, service: &Service) {
     let balancing = match service.balancing {
         Balancing::RoundRobin => "round_robin",
@@ -198,6 +211,7 @@ fn draw_target_group(draft: &mut Draft<'_>, name: &str, path: &str, service: &Se
         // A reconnecting phone may land on any task: the bus reaches all of them.
         ("stickiness.enabled".to_owned(), "false".to_owned()),
         ("load_balancing.algorithm.type".to_owned(), balancing.to_owned()),
+        ("slow_start.duration_seconds".to_owned(), "0".to_owned()),
     ]);
     if let Some(seconds) = service.deregistration_delay_s {
         attributes.insert("deregistration_delay.timeout_seconds".to_owned(), seconds.to_string());
@@ -284,6 +298,7 @@ fn draw_listeners(draft: &mut Draft<'_>, balancer: &Balancer, certificate: Optio
         port,
         protocol: protocol.into(),
         certificate: None,
+        more_certificates: BTreeSet::new(),
         tls_policy: None,
         default_action: Action::Redirect {
             protocol: "HTTPS".into(),

@@ -45,8 +45,10 @@ pub(super) fn draw(draft: &mut Draft<'_>) {
             WafDefault::Allow => "allow".into(),
             WafDefault::Block => "block".into(),
         },
+        samples: true,
         rules: rules.iter().map(rule).collect(),
         log_group: log_group.as_ref().map(|group| Ref::attribute(group, "arn")),
+        logs_all: log_group.as_ref().map(|_| true),
         redacted_headers: log_group.as_ref().map(|_| SECRET_HEADERS.map(str::to_owned).into()),
         protects: draft.environment.load_balancer.iter().map(|_| Ref::to(&edge::load_balancer())).collect(),
     };

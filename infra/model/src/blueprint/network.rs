@@ -10,8 +10,8 @@ use crate::environment::{
 use crate::kinds::route_table::Route;
 use crate::kinds::security_group::Rule;
 use crate::kinds::{
-    ElasticIp, FlowLog, InternetGateway, LogGroup, NatGateway, RouteTable, SecurityGroup, Subnet, Vpc,
-    VpcEndpoint,
+    ElasticIp, FlowLog, InternetGateway, KindId, LogGroup, NatGateway, RouteTable, SecurityGroup, Subnet,
+    Vpc, VpcEndpoint,
 };
 
 use super::{Draft, POSTGRES, POSTGRES_PORT, REDIS, REDIS_PORT, identity, services, uses};
@@ -370,5 +370,26 @@ fn extra_rule(rule: &environment::Rule, cidr: Option<String>, peer: Option<Ref<S
         group: peer,
         prefix_list: None,
         description: Some(rule.reason.clone()),
+    }
+}
+
+/// What AWS' console shows in its column "Name", for kinds that have no name of their own: `keyway-staging-subnet-public-a`.
+pub(super) fn name(draft: &mut Draft<'_>) {
+    const NAMELESS: [KindId; 8] = [
+        KindId::Vpc,
+        KindId::Subnet,
+        KindId::InternetGateway,
+        KindId::NatGateway,
+        KindId::ElasticIp,
+        KindId::RouteTable,
+        KindId::VpcEndpoint,
+        KindId::FlowLog,
+    ];
+    let prefix = draft.environment.prefix();
+    for (address, wanted) in &mut draft.graph.resources {
+        if NAMELESS.contains(&wanted.kind) && !draft.environment.tags.contains_key("Name") {
+            let what = address.as_str().trim_start_matches("network/").replace('/', "-");
+            wanted.tags.insert("Name".to_owned(), format!("{prefix}-{what}"));
+        }
     }
 }

@@ -12,7 +12,7 @@ pub struct DbParameterGroup {
     /// `postgres17`.
     pub family: String,
     pub description: String,
-    /// Only these keys are managed.
+    /// All that differ from what the family has: one that somebody adds is taken back.
     #[serde(default)]
     pub parameters: BTreeMap<String, String>,
 }
@@ -27,7 +27,7 @@ impl Kind for DbParameterGroup {
             Field::fixed("name"),
             Field::fixed("family"),
             Field::fixed("description"),
-            Field::after("parameters", "parameters", None).keys(),
+            Field::after("parameters", "parameters", Some("{}")),
         ],
     )
     .attributes(&["arn"], &[])

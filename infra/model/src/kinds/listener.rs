@@ -1,7 +1,7 @@
 //! A listener with its rules, an authoritative ordered set: priorities are managed, and a rule added by hand is
 //! found. Its id is the ARN.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize, Serializer};
 
@@ -15,6 +15,9 @@ pub struct Listener {
     pub protocol: String,
     /// Of an HTTPS listener.
     pub certificate: Option<Ref<Certificate>>,
+    /// Certificates beside that one; a listener of ours has none, so one that somebody added is found.
+    #[serde(default)]
+    pub more_certificates: BTreeSet<String>,
     /// Of an HTTPS listener: `ELBSecurityPolicy-TLS13-1-2-2021-06`.
     pub tls_policy: Option<String>,
     pub default_action: Action,
@@ -105,6 +108,7 @@ impl Kind for Listener {
             Field::live("certificate", "listener"),
             Field::live("tls_policy", "listener"),
             Field::live("default_action", "listener"),
+            Field::after("more_certificates", "certificates", Some("[]")).set(),
             Field::after("rules", "rules", Some("[]")).set(),
         ],
     )

@@ -15,11 +15,15 @@ pub struct WebAcl {
     pub description: Option<String>,
     /// `allow` or `block`.
     pub default_action: String,
+    /// Whether AWS keeps samples of requests for the console.
+    pub samples: bool,
     /// In order of priority, as the WAFv2 API writes a rule in JSON.
     #[serde(default)]
     pub rules: Vec<Value>,
     /// The log group's `arn` attribute; its name must begin with `aws-waf-logs-`.
     pub log_group: Option<Ref<LogGroup>>,
+    /// Whether every request is logged: no filter leaves some out.
+    pub logs_all: Option<bool>,
     /// Request headers that the log holds as `REDACTED`, in lower case: those that carry secrets.
     pub redacted_headers: Option<BTreeSet<String>>,
     /// ARNs of the load balancers it stands before.
@@ -37,8 +41,10 @@ impl Kind for WebAcl {
             Field::fixed("name"),
             Field::live("description", "acl"),
             Field::live("default_action", "acl"),
+            Field::live("samples", "acl"),
             Field::live("rules", "acl"),
             Field::after("log_group", "logging", None),
+            Field::after("logs_all", "logging", None),
             Field::after("redacted_headers", "logging", None).set(),
             Field::after("protects", "protects", Some("[]")).set().least_left(0),
         ],

@@ -5,7 +5,7 @@ use futures::future::try_join_all;
 use infra_model::kinds;
 
 use super::*;
-use crate::aws::compare::changed;
+use crate::aws::compare::{changed, surplus};
 use crate::aws::listing::pages;
 use crate::aws::tag;
 
@@ -75,6 +75,16 @@ impl AwsKind for CacheParameterGroup {
                 let call = aws.elasticache.modify_cache_parameter_group();
                 let call = call.cache_parameter_group_name(operation.id());
                 call.set_parameter_name_values(Some(values.clone())).send()
+            })
+            .await?;
+        }
+        for batch in surplus(&seen.parameters, &wanted.parameters).chunks(BATCH) {
+            let names: Vec<_> =
+                batch.iter().map(|name| ParameterNameValue::builder().parameter_name(name).build()).collect();
+            aws.change("elasticache", "ResetCacheParameterGroup", || {
+                let call = aws.elasticache.reset_cache_parameter_group();
+                let call = call.cache_parameter_group_name(operation.id());
+                call.set_parameter_name_values(Some(names.clone())).send()
             })
             .await?;
         }

@@ -8,7 +8,7 @@ use futures::future::try_join_all;
 use infra_model::kinds;
 
 use super::*;
-use crate::aws::compare::changed;
+use crate::aws::compare::{changed, surplus};
 use crate::aws::listing::pages;
 use crate::aws::tag;
 
@@ -81,6 +81,15 @@ impl AwsKind for DbParameterGroup {
                 answer => answer?,
             }
         }
+        for batch in surplus(&seen.parameters, &wanted.parameters).chunks(BATCH) {
+            match reset(aws, operation.id(), batch, &BTreeMap::new()).await {
+                Err(error) if error.code.as_deref() == Some("InvalidParameterCombination") => {
+                    let types = apply_types(aws, operation.id()).await?;
+                    reset(aws, operation.id(), batch, &types).await?;
+                }
+                answer => answer?,
+            }
+        }
         Ok(())
     }
 
@@ -120,6 +129,24 @@ async fn modify(
     let parameters: Vec<_> = batch.iter().map(|(key, value)| parameter(key, value, types)).collect();
     aws.change("rds", "ModifyDBParameterGroup", || {
         let call = aws.rds.modify_db_parameter_group().db_parameter_group_name(name);
+        call.set_parameters(Some(parameters.clone())).send()
+    })
+    .await
+    .map(drop)
+}
+
+/// Back to what the family has.
+async fn reset(
+    aws: &Aws,
+    name: &str,
+    batch: &[String],
+    types: &BTreeMap<String, String>,
+) -> Result<(), CallError> {
+    let method = |key: &String| parameter(key, "", types).apply_method;
+    let named = |key: &String| Parameter::builder().parameter_name(key).set_apply_method(method(key)).build();
+    let parameters: Vec<_> = batch.iter().map(named).collect();
+    aws.change("rds", "ResetDBParameterGroup", || {
+        let call = aws.rds.reset_db_parameter_group().db_parameter_group_name(name);
         call.set_parameters(Some(parameters.clone())).send()
     })
     .await

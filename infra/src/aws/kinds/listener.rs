@@ -4,6 +4,8 @@
 mod rules;
 mod words;
 
+use std::collections::BTreeSet;
+
 use aws_sdk_elasticloadbalancingv2::types::{
     Certificate, Listener as Described, ProtocolEnum, Rule, RulePriorityPair,
 };
@@ -13,6 +15,7 @@ use infra_model::kinds::listener::ListenerRule;
 
 use super::*;
 use crate::aws::discovery::balancers;
+use crate::aws::listing::pages;
 use crate::aws::tag;
 use rules::{Existing, RulePlan};
 
@@ -29,8 +32,9 @@ impl AwsKind for Listener {
     async fn discover(&self, discovery: &Discovery<'_>) -> Result<Vec<Observed>, CallError> {
         let listeners = discovery.listeners().await?.iter().filter(|(_, tags)| discovery.owns(tags));
         let observed = listeners.map(|(listener, tags)| async move {
-            let rules = existing(discovery.aws, listener.listener_arn().unwrap_or_default()).await?;
-            Ok::<_, CallError>(rules.map(|rules| observe(listener, rules).tags(tags.clone())))
+            let (aws, arn) = (discovery.aws, listener.listener_arn().unwrap_or_default());
+            let (rules, more) = futures::try_join!(existing(aws, arn), more_certificates(aws, listener))?;
+            Ok::<_, CallError>(rules.map(|rules| observe(listener, rules, more).tags(tags.clone())))
         });
         Ok(futures::future::try_join_all(observed).await?.into_iter().flatten().collect())
     }
@@ -64,6 +68,9 @@ impl AwsKind for Listener {
         let wanted: kinds::Listener = operation.wanted()?;
         if group == "rules" {
             return set_rules(aws, operation, &wanted.rules).await;
+        }
+        if group == "certificates" {
+            return remove_certificates(aws, operation, &wanted.more_certificates).await;
         }
         let default = words::action(&wanted.default_action)?;
         aws.change(ELB, "ModifyListener", || {
@@ -103,10 +110,58 @@ impl AwsKind for Listener {
         };
         let Some(listener) = listeners.first() else { return Ok(None) };
         let arns = [id.to_owned()];
-        let (rules, tags) = futures::try_join!(existing(aws, id), balancers::describe_tags(aws, &arns))?;
+        let (rules, more, tags) = futures::try_join!(
+            existing(aws, id),
+            more_certificates(aws, listener),
+            balancers::describe_tags(aws, &arns)
+        )?;
         let tags = tags.get(id).cloned().unwrap_or_default();
-        Ok(rules.map(|rules| observe(listener, rules).tags(tags)))
+        Ok(rules.map(|rules| observe(listener, rules, more).tags(tags)))
     }
+}
+
+/// Those that an HTTPS listener shows to clients who ask for another name than its own certificate has.
+async fn more_certificates(aws: &Aws, listener: &Described) -> Result<BTreeSet<String>, CallError> {
+    if listener.certificates().is_empty() {
+        return Ok(BTreeSet::new());
+    }
+    let arn = listener.listener_arn().unwrap_or_default();
+    let all = pages(ELB, "DescribeListenerCertificates", |next| async move {
+        let page = aws
+            .read(ELB, "DescribeListenerCertificates", || {
+                aws.elb.describe_listener_certificates().listener_arn(arn).set_marker(next.clone()).send()
+            })
+            .await?;
+        Ok((page.certificates, page.next_marker))
+    })
+    .await;
+    let all = gone_is_none(all)?.unwrap_or_default();
+    let own = |arn: &str| listener.certificates().iter().any(|one| one.certificate_arn() == Some(arn));
+    let more = all.into_iter().filter(|one| one.is_default() != Some(true));
+    Ok(more.filter_map(|one| one.certificate_arn).filter(|arn| !own(arn)).collect())
+}
+
+/// Takes off what somebody added; nothing of ours ever adds one.
+async fn remove_certificates(
+    aws: &Aws,
+    operation: &Operation,
+    wanted: &BTreeSet<String>,
+) -> Result<(), CallError> {
+    let seen: kinds::Listener = operation.seen()?;
+    let surplus: Vec<Certificate> = seen
+        .more_certificates
+        .difference(wanted)
+        .map(|arn| Certificate::builder().certificate_arn(arn).build())
+        .collect();
+    if surplus.is_empty() {
+        return Ok(());
+    }
+    aws.change(ELB, "RemoveListenerCertificates", || {
+        let call = aws.elb.remove_listener_certificates().listener_arn(operation.id());
+        call.set_certificates(Some(surplus.clone())).send()
+    })
+    .await
+    .map(drop)
 }
 
 fn certificates(wanted: &kinds::Listener) -> Option<Vec<Certificate>> {
@@ -196,7 +251,7 @@ async fn all(
     futures::future::join_all(calls).await.into_iter().collect()
 }
 
-fn observe(listener: &Described, mut rules: Vec<Existing>) -> Observed {
+fn observe(listener: &Described, mut rules: Vec<Existing>, more_certificates: BTreeSet<String>) -> Observed {
     rules.sort_by_key(|existing| existing.rule.priority);
     let certificate = listener.certificates().iter().find_map(|one| one.certificate_arn());
     let fields = kinds::Listener {
@@ -204,6 +259,7 @@ fn observe(listener: &Described, mut rules: Vec<Existing>) -> Observed {
         port: listener.port.and_then(|port| u16::try_from(port).ok()).unwrap_or_default(),
         protocol: listener.protocol().map(|protocol| protocol.as_str().to_owned()).unwrap_or_default(),
         certificate: certificate.map(Ref::physical),
+        more_certificates,
         tls_policy: listener.ssl_policy().filter(|_| certificate.is_some()).map(str::to_owned),
         default_action: words::seen_action(listener.default_actions()),
         rules: rules.into_iter().map(|existing| existing.rule).collect(),

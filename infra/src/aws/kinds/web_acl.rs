@@ -288,8 +288,10 @@ fn observe(
         name: text("Name").unwrap_or_default(),
         description: text("Description"),
         default_action: if acl["DefaultAction"]["Block"].is_object() { "block" } else { "allow" }.to_owned(),
+        samples: acl["VisibilityConfig"]["SampledRequestsEnabled"] == true,
         rules: document::seen_rules(&acl["Rules"]),
         log_group: destination.map(|arn| Ref::physical(plain_log_group(arn))),
+        logs_all: logging.map(|config| config.logging_filter.is_none()),
         redacted_headers: logging.map(redacted),
         protects: protects.into_iter().map(Ref::physical).collect(),
     };

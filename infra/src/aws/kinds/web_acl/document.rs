@@ -49,7 +49,8 @@ pub(super) fn replacement(wanted: &WebAcl, standing: &Value, id: &str, lock: &st
         body.remove("Description"); // AWS shows it empty and refuses it so
     }
     fill(&mut body, wanted);
-    body.entry("VisibilityConfig").or_insert_with(|| visibility(wanted));
+    let seen = body.entry("VisibilityConfig").or_insert_with(|| visibility(wanted));
+    seen["SampledRequestsEnabled"] = json!(wanted.samples);
     body.insert("Id".to_owned(), json!(id));
     body.insert("LockToken".to_owned(), json!(lock));
     Value::Object(body)
@@ -71,7 +72,7 @@ fn visibility(wanted: &WebAcl) -> Value {
     json!({
         "MetricName": wanted.name,
         "CloudWatchMetricsEnabled": true,
-        "SampledRequestsEnabled": true,
+        "SampledRequestsEnabled": wanted.samples,
     })
 }
 

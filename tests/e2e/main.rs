@@ -7,5 +7,6 @@ mod drift;
 mod foreign;
 mod harness;
 mod lifecycle;
+mod loosened;
 mod patches;
 mod refusals;

@@ -60,7 +60,7 @@ pub async fn run(cli: &Cli) -> anyhow::Result<Exit> {
             "only `infra graph` draws; the other verbs answer with `--format text` or `--format json`"
         );
     }
-    match &cli.command {
+    let exit = match &cli.command {
         Command::Init(arguments) => init::run(&session, arguments),
         Command::Validate => validate::run(&session),
         Command::Plan(arguments) => Box::pin(plan::run(&session, arguments)).await,
@@ -74,6 +74,10 @@ pub async fn run(cli: &Cli) -> anyhow::Result<Exit> {
         Command::Schema => schema::run(&session),
         Command::Policy => policy::run(&session),
         Command::Completions(arguments) => completions::run(&session, arguments),
+    };
+    match output.lost() {
+        Some(why) if exit.is_ok() => anyhow::bail!("standard output took only a part of the answer: {why}"),
+        _ => exit,
     }
 }
 
@@ -228,7 +232,11 @@ pub fn message(error: &anyhow::Error) -> String {
         if !parts.iter().any(|part| part.contains(&text)) {
             parts.push(text);
         }
-        if let Some(call) = cause.downcast_ref::<CallError>() {
+        let wrapped = match cause.downcast_ref::<run::RunError>() {
+            Some(run::RunError::Call(call)) => Some(call),
+            _ => None,
+        };
+        if let Some(call) = wrapped.or_else(|| cause.downcast_ref::<CallError>()) {
             parts.extend(remedy(call).map(str::to_owned));
             break;
         }

@@ -4,7 +4,8 @@
 use std::time::Duration;
 
 use infra_model::address::Address;
-use infra_model::kinds::{Change, KindId, Wait};
+use infra_model::graph::TAG_REPLACES;
+use infra_model::kinds::{Change, KindId, Replacement, Wait};
 use infra_model::operations::{Node, without};
 use infra_model::snapshot::{Observed, State};
 use infra_model::value::{self, Fields, Reference};
@@ -299,7 +300,13 @@ impl Execution<'_> {
         let mut fields = self.resolved(node, wanted.fields.clone(), &needed).await?;
         keep_owned(&mut fields, wanted, self.before(&node.address).as_ref());
         let token = self.token(&node.address, &fields, node.kind);
-        let tags = self.graph.tags_of(&node.address, wanted);
+        let mut tags = self.graph.tags_of(&node.address, wanted);
+        if verb == Verb::Create
+            && node.kind.spec().replacement == Replacement::CreateFirst
+            && let Some(old) = self.old(&node.address)
+        {
+            tags.insert(TAG_REPLACES.to_owned(), old.id.clone());
+        }
         Ok(Operation { address: node.address.clone(), kind: node.kind, verb, fields, observed, tags, token })
     }
 

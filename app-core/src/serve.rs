@@ -116,6 +116,8 @@ impl Server {
         }
         // These have nothing to finish: the outbox is in the database.
         let mut loops = JoinSet::new();
+        let leading = Arc::clone(&core);
+        loops.spawn(async move { leading.store.lead().await });
         loops.spawn(relay::outbox::run(Arc::clone(&core), Arc::clone(&channels)));
         loops.spawn(relay::timers::commands(Arc::clone(&core), Arc::clone(&channels)));
         loops.spawn(relay::timers::upkeep(Arc::clone(&core)));

@@ -50,6 +50,7 @@ codes! {
     KeyReused = "idempotency_key_reused", 422, "The idempotency key was used for another request";
     NeedsMatch = "precondition_required", 428, "Say which version is changed";
     TooMany = "too_many_requests", 429, "Too many attempts";
+    DoorBusy = "door_busy", 429, "The door has too many commands under way";
     Internal = "internal", 500, "A fault of core";
     Busy = "temporarily_unavailable", 503, "Come again later";
     Full = "storage_full", 507, "The database has no room";
@@ -62,16 +63,18 @@ pub struct Problem {
     detail: String,
     /// Which field, as a JSON pointer, where one is to blame.
     field: Option<String>,
+    /// When to come again, where that is known; otherwise in a second.
+    retry_after_s: Option<u64>,
 }
 
 impl Problem {
     pub fn new(code: Code, detail: impl Into<String>) -> Self {
-        Self { code, detail: detail.into(), field: None }
+        Self { code, detail: detail.into(), field: None, retry_after_s: None }
     }
 
     /// A field that is not what it has to be: which, and what to do.
     pub fn field(field: &str, detail: impl Into<String>) -> Self {
-        Self { code: Code::Invalid, detail: detail.into(), field: Some(format!("/{field}")) }
+        Self { field: Some(format!("/{field}")), ..Self::new(Code::Invalid, detail) }
     }
 
     pub fn not_found(what: &str) -> Self {
@@ -95,6 +98,13 @@ impl From<StoreError> for Problem {
             }
             StoreError::NotFound { what } => Self::new(Code::NotFound, format!("{what} is not there")),
             StoreError::Refused { what } => Self::new(Code::Invalid, what.clone()),
+            StoreError::DoorBusy(busy) => Self {
+                retry_after_s: Some(busy.again_ms.div_ceil(1000)),
+                ..Self::new(
+                    Code::DoorBusy,
+                    format!("{busy}; nothing was done, the same request may come again"),
+                )
+            },
             StoreError::Full => Self::new(Code::Full, "nothing was written; reads still work"),
             passing if passing.is_passing() => {
                 tracing::warn!(%error, "the store");
@@ -182,7 +192,8 @@ pub async fn finish(State(core): State<Arc<Core>>, request: Request, next: Next)
             .insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
         response.headers_mut().remove(header::CONTENT_LENGTH);
         if matches!(status, 429 | 503) {
-            response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
+            let seconds = problem.retry_after_s.unwrap_or(1);
+            response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(seconds));
         }
     }
     if let Ok(value) = HeaderValue::from_str(&id) {

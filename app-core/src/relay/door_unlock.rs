@@ -93,6 +93,10 @@ pub async fn command(
                 return Ok(CommandRow { version, ..row });
             }
             Err(StoreError::Repeated(known)) => return Ok(*known),
+            Err(error @ StoreError::DoorBusy(_)) => {
+                add(&core.metrics.doors_busy, 1);
+                return Err(error.into());
+            }
             Err(error) if is_conflict(&error) => add(&core.metrics.conflicts, 1),
             Err(error) => return Err(error.into()),
         }

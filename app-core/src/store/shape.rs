@@ -70,6 +70,10 @@ pub fn tenant(row: &Row, place: usize) -> Result<TenantId, Fault> {
     id(row, place)
 }
 
+pub fn device(row: &Row, place: usize) -> Result<DeviceId, Fault> {
+    id(row, place)
+}
+
 pub fn chain(row: &Row, place: usize) -> Result<ChainHash, Fault> {
     ChainHash::parse(&row.text(place)?).ok_or_else(|| corrupt("a chain value that is not 64 hex digits"))
 }
@@ -160,6 +164,7 @@ pub fn command_values(row: &CommandRow, version: u64) -> Vec<Value> {
         Value::Int(i64::from(!row.record.state.is_final())),
         opt_int(row.due_at),
         int(version),
+        opt_int(row.record.state.may_be_in_ledger().then_some(row.record.deadline)),
     ]
 }
 

@@ -47,7 +47,7 @@ tables! {
         "expires_at_ms" Int];
     COMMANDS = "commands", 2, ["tenant" Text, "id" Text, "request" OptText, "device" Text, "door" Text,
         "asked_by" Text, "person" OptText, "phone" OptText, "command" Text, "record" Text, "is_open" Int,
-        "due_at_ms" OptInt, "version" Int];
+        "due_at_ms" OptInt, "version" Int, "held_until_ms" OptInt];
     INTAKES = "intakes", 3, ["tenant" Text, "device" Text, "epoch" Text, "doc" Text, "version" Int];
     EVENTS = "events", 2, ["tenant" Text, "ordinal" Int, "source" Text, "seq" Int, "kind" Text, "door" OptText,
         "occurred_at_ms" OptInt, "received_at_ms" Int, "json" Text];

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 /// A request with headers of its own; status, headers and body as text.
-async fn raw(
+pub async fn raw(
     house: &House,
     method: &str,
     path: &str,

@@ -7,6 +7,8 @@ mod api;
 mod embedded;
 mod hostile;
 mod house;
+mod lead;
 mod process;
+mod redis;
 mod relay;
 mod store;

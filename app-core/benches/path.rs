@@ -351,7 +351,16 @@ fn main() {
     if !std::env::args().any(|argument| argument == "--bench") {
         return;
     }
+    // `-- unlocks` or `-- reports`: one of the two; both without a word.
+    let asked = |word: &str| {
+        let mut words = std::env::args().skip(1).filter(|argument| !argument.starts_with("--")).peekable();
+        words.peek().is_none() || words.any(|argument| argument == word)
+    };
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
-    runtime.block_on(measure_reports());
-    runtime.block_on(measure());
+    if asked("reports") {
+        runtime.block_on(measure_reports());
+    }
+    if asked("unlocks") {
+        runtime.block_on(measure());
+    }
 }

@@ -106,6 +106,13 @@ impl Call {
         Ok((tenant, facts))
     }
 
+    /// Facts for a first attempt: the change has to say `if_facts`.
+    pub async fn facts_at_hand(&self, core: &Core) -> Result<(Arc<Tenant>, Arc<TenantFacts>), Refused> {
+        let tenant = core.tenant(self.tenant).await?;
+        let facts = tenant.at_hand(&core.store, core.clock.now()).await?;
+        Ok((tenant, facts))
+    }
+
     /// The device that the gateway says is asking. Its signature has to prove it where that matters.
     pub fn device<'f>(&self, facts: &'f TenantFacts) -> Result<&'f DeviceDoc, Refused> {
         let id = DeviceId::parse(&self.user).map_err(|_| Refused::NotFound("device"))?;

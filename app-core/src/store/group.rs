@@ -6,7 +6,7 @@ use super::plan::{Found, HeldRecord, Taken, Wanted, Writes};
 use super::row::OutboxKey;
 use super::shape::{self, corrupt, int, text};
 use super::sql::{Conn, Value};
-use super::table::{self, AUDIT, COMMANDS, EVENTS, HEADS, INTAKES, LOOKUPS, ONCE, RECORDS};
+use super::table::{self, AUDIT, Batch, COMMANDS, EVENTS, HEADS, INTAKES, LOOKUPS, ONCE, RECORDS};
 use keyway_domain::id::TenantId;
 use keyway_domain::time::UnixMs;
 use std::collections::BTreeSet;
@@ -16,10 +16,10 @@ use std::collections::BTreeSet;
 pub async fn load(conn: &mut Conn, wanted: &Wanted) -> Result<Found, Fault> {
     let mut found = Found { heads: lock_heads(conn, &wanted.tenants).await?, ..Found::default() };
     load_records(conn, wanted, &mut found).await?;
-    let keys = wanted.commands.iter().map(|(tenant, id)| vec![text(tenant), text(id)]).collect();
-    let mut commands = COMMANDS.find(conn, &["tenant", "id"], keys).await?;
-    let keys = wanted.requests.iter().map(|(tenant, id)| vec![text(tenant), text(id)]).collect();
-    commands.extend(COMMANDS.find(conn, &["tenant", "request"], keys).await?);
+    let ids = wanted.commands.iter().map(|(tenant, id)| vec![text(tenant), text(id)]).collect();
+    let requests = wanted.requests.iter().map(|(tenant, id)| vec![text(tenant), text(id)]).collect();
+    let (by_id, by_request) = (["tenant", "id"], ["tenant", "request"]);
+    let commands = COMMANDS.find_either(conn, (&by_id, ids), (&by_request, requests)).await?;
     for row in &commands {
         let row = shape::command(row)?;
         let tenant = row.command.tenant;
@@ -153,21 +153,28 @@ pub async fn store(conn: &mut Conn, found: &Found, writes: Writes, sent: &[Outbo
         vec![space.word().into(), name.into(), text(tenant), kind.word().into(), id.into()]
     });
     LOOKUPS.insert(conn, names.collect()).await?;
-    COMMANDS.put(conn, writes.commands.into_values().collect()).await?;
-    INTAKES.put(conn, writes.intakes.into_values().collect()).await?;
-    ONCE.put(conn, writes.once.into_values().collect()).await?;
-    EVENTS.insert(conn, writes.events).await?;
-    AUDIT.insert(conn, writes.audit).await?;
-    table::DETAILS.put(conn, writes.details).await?;
-    table::DETAILS.delete(conn, writes.details_gone).await?;
-    table::CHECKPOINTS.put(conn, writes.checkpoints.into_values().collect()).await?;
-    table::OUTBOX.insert(conn, writes.outbox).await?;
+    let mut batch = Batch::default();
+    batch.put(COMMANDS, writes.commands.into_values().collect());
+    batch.put(INTAKES, writes.intakes.into_values().collect());
+    batch.put(ONCE, writes.once.into_values().collect());
+    batch.insert(EVENTS, writes.events);
+    batch.insert(AUDIT, writes.audit);
+    batch.put(table::CHECKPOINTS, writes.checkpoints.into_values().collect());
+    batch.insert(table::OUTBOX, writes.outbox);
     let sent = sent.iter().map(|key| vec![text(key.tenant), int(key.seq)]);
-    table::OUTBOX.delete(conn, sent.collect()).await?;
+    batch.delete(table::OUTBOX, sent.collect());
     let mut heads: Vec<Vec<Value>> = Vec::new();
     for tenant in &writes.heads {
         let head = found.heads.get(tenant).ok_or_else(|| corrupt(format!("{tenant} has lost its head")))?;
         heads.push(shape::head_values(*tenant, head));
     }
-    HEADS.put(conn, heads).await
+    batch.put(HEADS, heads);
+    if writes.details_gone.is_empty() {
+        batch.put(table::DETAILS, writes.details);
+    } else {
+        // One that is put and erased in one group has to go last.
+        table::DETAILS.put(conn, writes.details).await?;
+        table::DETAILS.delete(conn, writes.details_gone).await?;
+    }
+    batch.run(conn).await
 }

@@ -34,6 +34,7 @@ pub(super) fn boot(identity: Arc<Identity>, kept: Kept, entropy: u64) -> (DoorCo
         sync_call: None,
         report_call: None,
         ledger_call: None,
+        ack_due: None,
         ledger,
         events,
         desired: None,

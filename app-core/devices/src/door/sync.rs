@@ -47,6 +47,7 @@ impl DoorCore {
         self.report_call = None;
         // The sync of the next link says it again.
         self.ledger_call = None;
+        self.ack_due = None;
         self.asked = None;
         for waiting in std::mem::take(&mut self.waiting) {
             self.fall_back(&waiting, mono, out);
@@ -238,7 +239,8 @@ impl DoorCore {
         if self.report_call.take_if(|(_, until)| *until <= mono).is_some() {
             self.begin_report(mono, out);
         }
-        if self.ledger_call.take_if(|(_, until)| *until <= mono).is_some() {
+        let unconfirmed = self.ledger_call.take_if(|(_, until)| *until <= mono).is_some();
+        if unconfirmed || self.ack_due.is_some_and(|due| due <= mono) {
             self.report_ledger(mono, out);
         }
         let unanswered = self.sync_call.take_if(|(_, until)| *until <= mono).is_some();

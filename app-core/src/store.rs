@@ -13,6 +13,7 @@ pub mod kind;
 mod lead;
 mod migrate;
 mod plan;
+mod raise;
 mod readers;
 mod reads;
 pub mod row;

@@ -19,7 +19,7 @@ use keyway_domain::event::outbox::EventOutbox;
 use keyway_domain::event::{DeviceEvent, EventKind, Occurred};
 use keyway_domain::id::{DeviceId, DoorId, RequestId, SiteId, TenantId};
 use keyway_domain::lockdown::{LockdownSet, governing};
-use keyway_domain::message::device::CommandReport;
+use keyway_domain::message::device::{CommandReport, EventReply};
 use keyway_domain::message::publication::ToDevice;
 use keyway_domain::message::statement::{DesiredState, Revocation};
 use keyway_domain::place::Place;
@@ -133,6 +133,8 @@ pub struct DoorCore {
     ledger_call: Option<(u64, MonoMs)>,
     /// When a command that is written and not yet done has to be told of.
     ack_due: Option<MonoMs>,
+    /// Core's last word on events since the last sync.
+    answered_last: Option<EventReply>,
     ledger: Ledger,
     events: EventOutbox,
     desired: Option<DesiredState>,

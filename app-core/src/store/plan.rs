@@ -5,7 +5,7 @@
 
 use super::change::{Change, CommandWrite, Committed, Expect, RecordChange, RecordDraft};
 use super::kind::{LookupSpace, OnceSpace, RecordKind};
-use super::row::{CommandRow, OnceRow};
+use super::row::{CommandRow, OnceRow, Record};
 use super::shape::{self, Head, int, text};
 use super::sql::Value;
 use super::{StoreError, TenantScope};
@@ -347,16 +347,16 @@ impl Found {
         let held = self.records.get(&key).copied();
         let version = held.map_or(1, |held| held.version + 1);
         let created_at = held.map_or(at, |held| held.created_at);
-        let values = vec![
-            text(tenant),
-            draft.kind.word().into(),
-            draft.id.as_str().into(),
-            int(version),
-            draft.parent.clone().into(),
-            draft.doc.as_str().into(),
-            int(created_at.0),
-            int(at.0),
-        ];
+        let values = shape::record_values(&Record {
+            tenant,
+            kind: draft.kind,
+            id: draft.id.clone(),
+            version,
+            parent: draft.parent.clone(),
+            doc: draft.doc.clone(),
+            created_at,
+            changed_at: at,
+        });
         self.rename(&key, &draft.lookups, writes);
         self.records.insert(key.clone(), HeldRecord { version, created_at });
         writes.records_gone.remove(&key);

@@ -120,6 +120,19 @@ pub fn record(row: &Row) -> Result<Record, Fault> {
     })
 }
 
+pub fn record_values(record: &Record) -> Vec<Value> {
+    vec![
+        text(record.tenant),
+        record.kind.word().into(),
+        record.id.as_str().into(),
+        int(record.version),
+        record.parent.clone().into(),
+        record.doc.as_str().into(),
+        int(record.created_at.0),
+        int(record.changed_at.0),
+    ]
+}
+
 pub fn lookup_space(row: &Row, place: usize) -> Result<LookupSpace, Fault> {
     let word = row.text(place)?;
     LookupSpace::parse(&word).ok_or_else(|| corrupt(format!("a name in the space {word}")))

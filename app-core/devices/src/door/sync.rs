@@ -68,8 +68,15 @@ impl DoorCore {
             if let Some(reply) = reply.filter(|reply| reply.epoch == self.events.epoch()) {
                 self.report_call = None;
                 self.committed(reply.watermark, out);
+                reply.wanted.iter().for_each(|range| self.events.asked_for(*range));
                 let from = reply.wanted.first().map_or(reply.watermark + 1, |range| range.from);
-                self.report_from(from, mono, out);
+                // An answer that says the same as the one before has not been moved by the batch in between: the same
+                // batch would come back at once, for ever. The next sync or the next event tries again.
+                let moved = self.answered_last.as_ref() != Some(&reply);
+                self.answered_last = Some(reply);
+                if moved {
+                    self.report_from(from, mono, out);
+                }
             }
         } else if self.ledger_call.is_some_and(|(call, _)| call == id) {
             // Refused or failed: said again when its time is over.
@@ -112,6 +119,8 @@ impl DoorCore {
         if let Some(watermark) = reply.watermark {
             self.committed(watermark, out);
         }
+        reply.wanted.iter().for_each(|range| self.events.asked_for(*range));
+        self.answered_last = None;
         let from = reply.wanted.first().map(|range| range.from);
         match from {
             Some(from) => self.report_from(from, mono, out),

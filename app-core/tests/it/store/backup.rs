@@ -71,7 +71,7 @@ async fn backup(database: &Database, file: &Path) -> anyhow::Result<String> {
 }
 
 async fn restore(database: &Database, file: &Path) -> anyhow::Result<String> {
-    run(StoreVerb::Restore(RestoreArguments::from(file)), database.options()).await
+    run(StoreVerb::Restore(RestoreArguments::exactly(file)), database.options()).await
 }
 
 async fn a_backup_restores_into_either_database_byte_for_byte(database: Database) {

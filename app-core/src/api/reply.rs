@@ -1,7 +1,6 @@
 //! The shape of answers: versions as ETags, pages with a cursor, and a POST that is done once under its
 //! `Idempotency-Key`. The answer of such a POST is kept sealed, since it may hold a code or a key.
 
-use super::auth::Caller;
 use super::problem::{Code, Problem};
 use crate::core::{Core, sha256_hex};
 use crate::source::random;
@@ -127,6 +126,13 @@ impl Once {
         Ok(Self { key: Some(format!("{caller}/{given}")), digest })
     }
 
+    /// Bytes that are the same whenever this key comes, for the id of a thing that is found again by nothing else.
+    pub fn seed(&self) -> Option<[u8; 10]> {
+        use sha2::{Digest as _, Sha256};
+        let hash = Sha256::digest(self.key.as_deref()?.as_bytes());
+        Some(std::array::from_fn(|place| hash[place]))
+    }
+
     /// The answer of the same request made before, if there was one.
     pub async fn earlier(&self, core: &Core, scope: TenantScope) -> Result<Option<Answer>, Problem> {
         let Some(key) = &self.key else { return Ok(None) };
@@ -161,11 +167,10 @@ impl Once {
     pub async fn commit(
         &self,
         core: &Core,
-        caller: &Caller,
+        scope: TenantScope,
         mut change: Change,
         answer: impl FnOnce(Option<&Committed>) -> Answer,
     ) -> Result<Answer, Problem> {
-        let scope = caller.tenant.scope;
         let Some(key) = &self.key else {
             let committed = core.commit(scope, change).await?;
             return Ok(answer(Some(&committed)));
@@ -190,6 +195,7 @@ impl Once {
 
 /// `?limit=50&after=…`
 #[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Paging {
     pub limit: Option<usize>,
     pub after: Option<String>,

@@ -33,7 +33,7 @@ async fn serve(core: Arc<Core>, call: Call) -> Result<Bytes, Refused> {
         };
         let held = core.store.intake(tenant.scope, device.id, batch.epoch).await?;
         let known = device_state(&core, tenant.scope, device).await?;
-        let taken = take(&facts, device, &batch, held, known, &mut core.ids());
+        let taken = take(&facts, &tenant.key, device, &batch, held, known, &mut core.ids());
         let (mut change, answer) = taken.map_err(|error| Refused::Unfit(error.to_string()))?;
         change.if_facts = (!fresh).then_some(facts.version);
         fresh = true;

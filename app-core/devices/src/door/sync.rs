@@ -11,7 +11,7 @@ use keyway_domain::message::device::{
     Capability, EventReply, EventReport, HeldEvents, SignedBundle, SyncReply, SyncRequest,
 };
 use keyway_domain::message::publication::ToDevice;
-use keyway_domain::message::statement::{DesiredState, Revocation};
+use keyway_domain::message::statement::{DesiredState, EventsCommitted, Revocation};
 use keyway_domain::sign::Kind;
 use keyway_domain::time::LAST_INSTANT;
 
@@ -67,7 +67,7 @@ impl DoorCore {
             // would lie here until the next one happens.
             if let Some(reply) = reply.filter(|reply| reply.epoch == self.events.epoch()) {
                 self.report_call = None;
-                self.committed(reply.watermark, out);
+                self.committed(reply.committed.as_deref(), out);
                 reply.wanted.iter().for_each(|range| self.events.asked_for(*range));
                 let from = reply.wanted.first().map_or(reply.watermark + 1, |range| range.from);
                 // An answer that says the same as the one before has not been moved by the batch in between: the same
@@ -116,9 +116,7 @@ impl DoorCore {
         if let Some(jws) = reply.revocation {
             self.revoked(jws, out);
         }
-        if let Some(watermark) = reply.watermark {
-            self.committed(watermark, out);
-        }
+        self.committed(reply.committed.as_deref(), out);
         reply.wanted.iter().for_each(|range| self.events.asked_for(*range));
         self.answered_last = None;
         let from = reply.wanted.first().map(|range| range.from);
@@ -212,7 +210,18 @@ impl DoorCore {
         }
     }
 
-    fn committed(&mut self, watermark: u64, out: &mut Vec<Output>) {
+    /// Forgets what core, and nobody else, says is durable.
+    fn committed(&mut self, statement: Option<&str>, out: &mut Vec<Output>) {
+        let Some(Ok(said)) =
+            statement.map(|jws| self.identity.core.read::<EventsCommitted>(Kind::EventsCommitted, jws))
+        else {
+            return;
+        };
+        let ours = (self.identity.tenant, self.identity.device, self.events.epoch());
+        if (said.tenant, said.device, said.epoch) != ours {
+            return;
+        }
+        let watermark = said.watermark;
         let before = self.events.held();
         self.events.committed(watermark);
         if self.events.held() != before {

@@ -64,8 +64,10 @@ impl Core {
     pub async fn open(config: &Config, clock: Clock) -> anyhow::Result<Arc<Self>> {
         let secret = root_secret(config)?;
         let (sender, receiver) = mpsc::channel(tokens::REVOCATIONS_MAX);
+        let options = store_options(&config.store);
+        let place = options.place();
         let store =
-            Store::open(store_options(&config.store)).await.context("opening the store (store.url)")?;
+            Store::open(options).await.with_context(|| format!("opening the store (store.url): {place}"))?;
         let core = Arc::new(Self {
             store,
             root: Root::new(&secret),

@@ -73,6 +73,16 @@ impl StoreOptions {
         }
     }
 
+    /// The database as a person knows it, without user and password.
+    pub fn place(&self) -> String {
+        let url = self.url.split('?').next().unwrap_or_default();
+        match (url.strip_prefix("sqlite:"), url.rsplit_once('@')) {
+            (Some(path), _) => format!("the file {path}"),
+            (None, Some((_, place))) => format!("postgres://{place}"),
+            (None, None) => url.to_owned(),
+        }
+    }
+
     fn target(&self) -> Result<Target, StoreError> {
         let target = Target::parse(&self.url, self.password.as_deref(), self.deadline_ms)?;
         Ok(self.sqlite_pages_max.map_or_else(|| target.clone(), |pages| target.clone().bounded(pages)))

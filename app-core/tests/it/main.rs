@@ -5,6 +5,7 @@
 
 mod api;
 mod embedded;
+mod enrolment;
 mod hostile;
 mod house;
 mod lead;

@@ -85,3 +85,44 @@ fn an_embedded_core_starts_from_nothing_and_ends_when_told() {
         told(core().args(["backup", "--data"]).arg(&data).arg(folder.path().join("b.ndjson")));
     assert_eq!(status, Some(0), "{text}");
 }
+
+/// What a user mistypes, and what they are told: which file or field, where, and an exit code that tells the two apart.
+#[test]
+fn wrong_input_is_told_by_its_name() {
+    let folder = tempfile::tempdir().unwrap();
+    let place = |name: &str| folder.path().join(name).display().to_string();
+    std::fs::write(place("garbage"), "this is no backup\n").unwrap();
+    std::fs::write(place("core.toml"), "nonsense = 1\n[tokens]\nlife_s = \"x\"\n").unwrap();
+    let (nobody, no_backup, nowhere) = (place("nobody"), place("missing.ndjson"), place("none"));
+    let tenant = "ten_01m7xscbq8fybrc31ynzza5y8g";
+    for (arguments, status, wanted) in [
+        (vec!["restore", "--data", &nobody, &no_backup], 1, vec!["missing.ndjson", "No such file"]),
+        (
+            vec!["restore", "--data", &nobody, &place("garbage")],
+            1,
+            vec!["garbage", "line 1", "header of a backup"],
+        ),
+        (vec!["backup", "--data", &nowhere, &place("b")], 1, vec!["none/keyway.db", "cannot be reached"]),
+        (
+            vec!["audit", "export", "--data", &nowhere, "--tenant", tenant, &place("a")],
+            1,
+            vec!["none/keyway.db"],
+        ),
+        (vec!["audit", "export", "--tenant", "ten_x", &place("a")], 2, vec!["ten_x", "--tenant"]),
+        (vec!["audit", "verify", &place("garbage")], 1, vec!["garbage", "line 1"]),
+        (vec!["audit", "verify", &no_backup], 1, vec!["missing.ndjson"]),
+        (vec!["frobnicate"], 2, vec!["frobnicate"]),
+        (
+            vec!["--config", &place("core.toml"), "--check-config"],
+            2,
+            vec!["nonsense", "life_s", "TOKEN_SIGNING_KEY"],
+        ),
+    ] {
+        let (found, text) = told(core().args(&arguments));
+        assert_eq!(found, Some(status), "{arguments:?}: {text}");
+        for word in wanted {
+            assert!(text.contains(word), "{arguments:?}: no {word} in {text}");
+        }
+    }
+    assert!(!std::path::Path::new(&nowhere).exists(), "a verb that reads makes no folder");
+}

@@ -3,20 +3,21 @@
 //! real sockets. `cargo bench -p app-core --bench path` prints three tables.
 #![allow(clippy::unwrap_used)]
 
+#[path = "../tests/it/cache.rs"]
+mod cache;
 #[allow(dead_code)]
 #[path = "../tests/it/house.rs"]
 mod house;
 #[allow(dead_code)]
 #[path = "../tests/it/store/postgres.rs"]
 mod postgres;
-#[path = "../tests/it/redis.rs"]
-mod redis;
 
 use app_core::config::Config;
 use app_core::relay::METHODS;
 use app_core::relay::calls::Call;
 use app_core::serve::Server;
 use app_core::source::Clock;
+use cache::Redis;
 use house::{ADMIN, House, SECRET};
 use keyway_bus::{Bus, RedisBus, RedisOptions};
 use keyway_devices::enrolling::dice_of_the_system;
@@ -34,7 +35,6 @@ use keyway_domain::message::device::EventReport;
 use keyway_domain::sign::Kind;
 use keyway_domain::time::UnixMs;
 use postgres::Postgres;
-use redis::Redis;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};

@@ -1,8 +1,8 @@
 //! Several cores on one Postgres and one Redis, each a process: one of them sends the publications, in the order of the
 //! commits whoever made them, and when it is killed or frozen another one goes on where it was.
 
+use crate::cache::{Redis, free_port};
 use crate::house::{ADMIN, SECRET, id, wait_for};
-use crate::redis::{Redis, free_port};
 use crate::store::postgres::Postgres;
 use keyway_bus::{Channels as _, HistoryFilter, RedisBus, RedisOptions};
 use keyway_devices::enrolling::{dice_of_the_system, enrol_door, own_key};

@@ -157,6 +157,7 @@ pub async fn run(arguments: Arguments, config: Config) -> anyhow::Result<ExitCod
 async fn serve(embedded: bool, config: Config) -> anyhow::Result<ExitCode> {
     // Heard from the start: whoever sees that core listens may end it at once.
     let stop = stop_signal()?;
+    let _sole = sole(&config.store.url)?;
     let server = if embedded {
         Server::embedded(config, Clock::default()).await?
     } else {
@@ -171,6 +172,21 @@ async fn serve(embedded: bool, config: Config) -> anyhow::Result<ExitCode> {
     );
     server.run(stop).await?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// A SQLite file has one core. The lock is the process's: it ends with it, however that ends.
+fn sole(url: &str) -> anyhow::Result<Option<std::fs::File>> {
+    let Some(path) = url.strip_prefix("sqlite:") else { return Ok(None) };
+    let path = format!("{}.core-lock", path.strip_prefix("//").unwrap_or(path));
+    let file = std::fs::OpenOptions::new().create(true).truncate(false).write(true).open(&path);
+    let file = file.with_context(|| format!("store.url: making {path}"))?;
+    match file.try_lock() {
+        Ok(()) => Ok(Some(file)),
+        Err(std::fs::TryLockError::WouldBlock) => {
+            anyhow::bail!("store.url: another core runs on this file ({path} is held); several need Postgres")
+        }
+        Err(std::fs::TryLockError::Error(error)) => Err(error).with_context(|| format!("locking {path}")),
+    }
 }
 
 fn start_logs(log: &LogConfig) {

@@ -70,6 +70,13 @@ pub struct GatewayConfig {
 }
 
 impl GatewayConfig {
+    /// Nobody has set it.
+    pub fn is_usual(&self) -> bool {
+        let usual: toml::Table = toml::from_str(DEFAULTS).expect("the defaults are TOML; a test reads them");
+        let usual = usual.get("gateway").and_then(|section| section.get("socket_url"));
+        usual.and_then(toml::Value::as_str) == Some(self.socket_url.as_str())
+    }
+
     /// As a WebSocket's address: an environment knows its load balancer by https.
     pub fn address(&self) -> String {
         match self.socket_url.strip_prefix("http") {

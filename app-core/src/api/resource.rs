@@ -3,7 +3,7 @@
 
 use super::auth::caller;
 use super::problem::{Code, Problem};
-use super::reply::{Answer, Once, Paging, body, if_match, page, stale};
+use super::reply::{Answer, Once, Paging, body, fields, if_match, page, stale};
 use crate::core::Core;
 use crate::core::tenant::Tenant;
 use crate::decide::{revoke, travel};
@@ -66,8 +66,7 @@ pub struct Made {
 
 impl Draft<'_> {
     pub fn input<T: serde::de::DeserializeOwned>(&mut self) -> Result<T, Problem> {
-        serde_json::from_value(self.body.take())
-            .map_err(|error| Problem::new(Code::Invalid, format!("the body: {error}")))
+        fields(self.body.take())
     }
 }
 

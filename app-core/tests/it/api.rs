@@ -119,6 +119,34 @@ async fn versions_and_idempotency() {
     house.stop().await;
 }
 
+/// What is wrong is told with the field that it is in.
+#[tokio::test]
+async fn a_problem_names_the_field() {
+    let house = House::embedded().await;
+    let door = house.door("Front").await;
+    let commands = format!("/v1/doors/{door}/commands");
+    for (path, body, field) in [
+        ("/v1/sites", json!({ "name": "x" }), "/zone"),
+        ("/v1/sites", json!({ "name": "x", "zone": "UTC", "colour": 1 }), "/colour"),
+        ("/v1/people", json!({ "name": 7 }), "/name"),
+        ("/v1/grants", json!({ "who": { "person": "nobody" }, "scope": "tenant" }), "/who"),
+        (
+            "/v1/grants",
+            json!({ "who": { "person": "per_01m7xscbq8fybrc31ynzza5y8g" }, "scope": "tenant" }),
+            "/who",
+        ),
+        ("/v1/lockdowns", json!({ "scope": "tenant", "effect": "nobody", "rank": -1 }), "/rank"),
+        ("/v1/keys", json!({ "name": "x", "rights": "all" }), "/rights"),
+        (&commands, json!({ "kind": "jump" }), "/kind"),
+        (&commands, json!({ "kind": "unlock", "within_ms": 0 }), "/within_ms"),
+        (&commands, json!({ "kind": "unlock", "within_ms": 60_001 }), "/within_ms"),
+    ] {
+        let (status, problem) = house.ask("POST", path, Some(body)).await;
+        assert_eq!((status, problem["field"].as_str()), (422, Some(field)), "{path}: {problem}");
+    }
+    house.stop().await;
+}
+
 /// A tenant is made once for a key, also by two at once; its first API key comes again with the answer.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_tenant_is_made_once_for_an_idempotency_key() {

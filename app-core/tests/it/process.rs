@@ -13,6 +13,14 @@ fn core() -> Command {
     command
 }
 
+/// Any free ports.
+const ANYWHERE: [(&str, &str); 4] = [
+    ("KEYWAY_CORE_LISTEN", "127.0.0.1:0"),
+    ("KEYWAY_CORE_PRIVATE_LISTEN", "127.0.0.1:0"),
+    ("KEYWAY_CORE_EMBEDDED__GATEWAY_LISTEN", "127.0.0.1:0"),
+    ("KEYWAY_CORE_EMBEDDED__GATEWAY_PRIVATE_LISTEN", "127.0.0.1:0"),
+];
+
 fn told(command: &mut Command) -> (Option<i32>, String) {
     let output = command.output().unwrap();
     let text = [output.stdout, output.stderr].concat();
@@ -51,10 +59,7 @@ fn an_embedded_core_starts_from_nothing_and_ends_when_told() {
     let mut child = core()
         .args(["serve", "--embedded", "--data"])
         .arg(&data)
-        .env("KEYWAY_CORE_LISTEN", "127.0.0.1:0")
-        .env("KEYWAY_CORE_PRIVATE_LISTEN", "127.0.0.1:0")
-        .env("KEYWAY_CORE_EMBEDDED__GATEWAY_LISTEN", "127.0.0.1:0")
-        .env("KEYWAY_CORE_EMBEDDED__GATEWAY_PRIVATE_LISTEN", "127.0.0.1:0")
+        .envs(ANYWHERE)
         .stderr(Stdio::piped())
         .spawn()
         .unwrap();
@@ -70,6 +75,11 @@ fn an_embedded_core_starts_from_nothing_and_ends_when_told() {
         }
     };
     assert_eq!(listening["embedded"], true);
+    let socket_url = listening["socket_url"].as_str().unwrap();
+    assert!(!socket_url.contains(":8000/") && !socket_url.contains(":0/"), "where it listens: {socket_url}");
+    let (status, text) = told(core().args(["serve", "--embedded", "--data"]).arg(&data).envs(ANYWHERE));
+    assert_eq!(status, Some(1), "a second core on the same file: {text}");
+    assert!(text.contains("another core runs on this file"), "{text}");
     let status = Command::new("kill").args(["-TERM", &child.id().to_string()]).status().unwrap();
     assert!(status.success());
     assert_eq!(child.wait().unwrap().code(), Some(0));

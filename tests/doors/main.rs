@@ -7,8 +7,10 @@
 //! seed fixes the faults, not the operating system: a run is not repeated to the microsecond.
 #![allow(clippy::unwrap_used, reason = "a test says with a panic that it failed")]
 
+mod away;
 mod faults;
 mod ledger;
+mod restored;
 
 use std::path::{Path, PathBuf};
 use std::process::Command;

@@ -15,6 +15,7 @@ use crate::trail;
 use axum::body::Bytes;
 use axum::extract::{Path, Query, State};
 use axum::http::HeaderMap;
+use keyway_domain::command::DEADLINE_MS_MAX;
 use keyway_domain::door::DoorMode;
 use keyway_domain::id::{CommandId, DoorId, RequestId};
 use serde::Deserialize;
@@ -81,6 +82,9 @@ pub async fn create(
     let caller = caller(&core, &headers, Rights::Operate).await?;
     let door = DoorId::parse(&id).map_err(|_| Problem::not_found("door"))?;
     let Input { kind: Kind::Unlock, within_ms, request } = body(&bytes)?;
+    if within_ms.is_some_and(|within_ms| !(1..=DEADLINE_MS_MAX).contains(&within_ms)) {
+        return Err(Problem::field("within_ms", format!("from 1 to {DEADLINE_MS_MAX} milliseconds")));
+    }
     // The key's form is checked as everywhere; the command's own row is what keeps it once.
     Once::of(&caller.name, &headers, &id, &bytes)?;
     let now = core.clock.now();

@@ -1,5 +1,6 @@
 //! What devices and phones are answered, method by method, over a bus in memory: repeated, late, too early, by others.
 
+use crate::api::raw;
 use crate::house::{House, config, wait_for};
 use app_core::serve::Server;
 use app_core::source::Clock;
@@ -8,6 +9,7 @@ use keyway_bus::{Bus as _, BusEvent, Control, EventSink, MemoryBroker, MemoryBus
 use keyway_devices::enrolment::{DoorEnrolment, PhoneEnrolment};
 use keyway_domain::clock::ClockQuality;
 use keyway_domain::command::ledger::LedgerReport;
+use keyway_domain::command::room::{COMMANDS_MAX, LAG_MS_MAX};
 use keyway_domain::credential::{CredentialKind, Digest};
 use keyway_domain::event::outbox::EventOutbox;
 use keyway_domain::event::{ChainHash, DeviceEvent, Epoch, EventBatch, EventKind, Occurred};
@@ -312,6 +314,36 @@ async fn gateways_hear_of_a_revocation_again_from_the_next_core() {
     heard(2).await;
     drop(stop);
     second.await.unwrap().unwrap();
+    scene.house.stop().await;
+}
+
+/// A door that could not remember another command is not asked: who wants in hears it at once, and when to come again.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_door_with_too_much_under_way_says_so_at_once() {
+    let scene = scene().await;
+    scene.of_device("device.sync", &scene.sync()).await.unwrap();
+    let path = format!("/v1/doors/{}/commands", scene.door);
+    let unlock = json!({ "kind": "unlock", "within_ms": 20_000 });
+    for number in 0..COMMANDS_MAX {
+        let (status, made) = scene.house.ask("POST", &path, Some(unlock.clone())).await;
+        assert_eq!(status, 202, "command {number}: {made}");
+    }
+    let (status, head, problem) = raw(&scene.house, "POST", &path, &[], &unlock.to_string()).await;
+    assert_eq!((status, problem["code"].as_str()), (429, Some("door_busy")), "{problem}");
+    let seconds = head.lines().find_map(|line| line.strip_prefix("retry-after: ")).unwrap();
+    assert!((15..=25).contains(&seconds.parse::<u32>().unwrap()), "{head}");
+    let asked = scene.unlock(1, 20_000);
+    assert_eq!(scene.of_phone("door.unlock", &asked).await, Err(429));
+    // Nothing was written: the same request, when there is room, is a command.
+    assert_eq!(
+        scene.house.get("/v1/commands?limit=200").await["items"].as_array().unwrap().len(),
+        COMMANDS_MAX
+    );
+    scene.clock.shift(15_000);
+    assert_eq!(scene.of_phone("door.unlock", &asked).await, Err(429));
+    scene.clock.shift(5_000 + LAG_MS_MAX as i64);
+    let later = scene.of_phone("door.unlock", &scene.unlock(2, 20_000)).await.unwrap();
+    assert_eq!(later["final"], false, "{later}");
     scene.house.stop().await;
 }
 

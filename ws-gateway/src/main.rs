@@ -2,20 +2,16 @@
 
 mod cli;
 
+use std::pin::pin;
 use std::process::ExitCode;
 
 use clap::Parser;
+use futures::future::{Either, select};
 use ws_gateway::Gateway;
 
 fn main() -> ExitCode {
     let arguments = cli::Arguments::parse();
-    let checked = arguments.config().and_then(|config| {
-        if arguments.check_config {
-            cli::check_files(&config)?;
-        }
-        Ok(config)
-    });
-    let config = match checked {
+    let config = match arguments.config() {
         Ok(config) => config,
         Err(error) => {
             eprintln!("ws-gateway: {error:#}");
@@ -49,16 +45,24 @@ fn main() -> ExitCode {
 }
 
 async fn run(config: ws_gateway::Config) -> anyhow::Result<()> {
+    // Before anything is opened: a signal from now on drains, whenever it comes.
+    let mut stop = pin!(cli::stop_signal()?);
     let bus = config.bus.clone();
     let kind = bus.kind;
-    let gateway = Gateway::start(config, async |sink| ws_gateway::serve::open_bus(&bus, sink).await).await?;
+    let start = pin!(Gateway::start(config, async |sink| ws_gateway::serve::open_bus(&bus, sink).await));
+    let gateway = match select(start, stop.as_mut()).await {
+        Either::Left((gateway, _)) => gateway?,
+        Either::Right(_) => {
+            tracing::info!("stopped before it had started");
+            return Ok(());
+        }
+    };
     tracing::info!(
         public = %gateway.public_address()?,
         private = %gateway.private_address()?,
         bus = ?kind,
         "listening"
     );
-    let stop = cli::stop_signal()?;
     gateway.run(stop).await;
     Ok(())
 }

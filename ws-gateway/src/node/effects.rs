@@ -100,7 +100,7 @@ impl Effects {
             }
             Output::Recovery { recovered: true, .. } => node.metrics.recovered.add(1),
             Output::Recovery { recovered: false, .. } => node.metrics.unrecovered.add(1),
-            Output::Send(_) | Output::Close(_) => {}
+            Output::Send(_) | Output::Close(..) => {}
         }
         None
     }

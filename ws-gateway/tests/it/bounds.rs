@@ -231,6 +231,25 @@ async fn a_token_with_too_many_channels() {
     }
 }
 
+/// Nothing is made of a message that nobody asked for, and a reader of a numbering that is gone is told so.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_switched_off_and_what_is_gone() {
+    let gateway = gateway::start(&format!("{DEVELOPMENT}send = false\nrpc = false\n")).await;
+    let mut raw = Raw::connected(gateway.public).await;
+    for command in [
+        json!({"id": 2, "subscribe": {"channel": "site:a.1", "recover": true, "epoch": "old", "offset": 3, "flag": 2}}),
+        json!({"id": 3, "history": {"channel": "site:a.1", "limit": 9, "since": {"epoch": "old", "offset": 1}}}),
+    ] {
+        let reply = raw.ask(&command.to_string()).await;
+        assert_eq!(reply["error"], json!({"code": 112, "message": "unrecoverable position"}), "{command}");
+    }
+    let reply = raw.ask(r#"{"id":4,"subscribe":{"channel":"site:a.1"}}"#).await;
+    assert!(reply["subscribe"].is_object(), "a refused recovery leaves no subscription behind: {reply}");
+    assert_eq!(raw.ask(r#"{"id":5,"rpc":{"method":"echo"}}"#).await["error"]["code"], 108);
+    raw.send(r#"{"send":{"data":{}}}"#).await;
+    assert_eq!(raw.end().await, close(3508, "not available"));
+}
+
 /// What the bus could not repair: a subscription of the client's own is ended so that the SDK subscribes again from
 /// its position; with one of the server's the whole connection has to.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -422,13 +422,16 @@ mod tests {
     fn mistakes_name_their_place() {
         for (text, variables, expected) in [
             ("nonsense = 1\ninsecure = true\nlisten = \"127.0.0.1:1\"", &[][..], "unknown field `nonsense`"),
-            ("listen = ", &[], "gateway.toml: TOML parse error"),
+            ("listen = ", &[], "gateway.toml: TOML parse error at line 1"),
+            ("[bus]\npassword = 771177", &[], "expected a string in `bus.password`"),
+            ("[bus]\npassword = \"771177", &[], "gateway.toml: TOML parse error at line 2"),
             ("", &[], "nobody could connect"),
             ("", &[("KEYWAY_GATEWAY_RPC__X", "1")], "KEYWAY_GATEWAY_RPC__X: `rpc` has no fields inside"),
             ("", &[("KEYWAY_GATEWAY_LIMITS__PING_INTERVAL_MS", "soon")], "invalid type: string"),
         ] {
             let fault = load(text, variables).unwrap_err().to_string();
             assert!(fault.contains(expected), "{text:?} {variables:?}: {fault}");
+            assert!(!fault.contains("771177"), "a secret is not shown: {fault}");
         }
     }
 }

@@ -264,7 +264,7 @@ impl Session {
                     self.accept(command, now, out);
                 }
             }
-            Input::Frame(Err(fault)) => self.close_for(Close::BAD_REQUEST, fault.to_string(), out),
+            Input::Frame(Err(fault)) => self.close_for(Close::BAD_REQUEST, undecoded(&fault), out),
             Input::Admitted(answer) => self.admitted(answer, now, out),
             Input::Attached { key, result } => self.attached(key, result, now, out),
             Input::Answered { call, answer } => self.answered(call, answer, now, out),
@@ -403,6 +403,15 @@ impl Session {
             conn_info: self.identity.info.clone(),
             chan_info,
         }
+    }
+}
+
+/// For the log, where no part of a frame belongs: it may be a token in the wrong place.
+fn undecoded(fault: &DecodeError) -> Cow<'static, str> {
+    match fault {
+        DecodeError::Json(_) => "not JSON as the protocol has it".into(),
+        DecodeError::Protobuf(_) => "not Protobuf as the protocol has it".into(),
+        other => other.to_string().into(),
     }
 }
 

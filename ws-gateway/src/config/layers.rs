@@ -27,16 +27,21 @@ impl<T: DeserializeOwned> Layers<T> {
             Ok(over) => {
                 let mut leaves = Vec::new();
                 split(over, &mut Vec::new(), &mut leaves);
-                for leaf in leaves {
+                for (path, leaf) in leaves {
                     let mut trial = self.defaults.clone();
                     merge(&mut trial, leaf.clone());
                     match T::deserialize(trial) {
                         Ok(_) => merge(&mut self.merged, leaf),
-                        Err(error) => self.faults.push(format!("{name}: {}", in_one_line(&error))),
+                        Err(error) => self.faults.push(format!("{name}: {}", told(&error, &path))),
                     }
                 }
             }
-            Err(error) => self.faults.push(format!("{name}: {}", error.to_string().trim_end())),
+            Err(error) => {
+                // Its own words show the line, which may be the one with a password.
+                let before = error.span().and_then(|span| text.get(..span.start)).unwrap_or_default();
+                let line = before.matches('\n').count() + 1;
+                self.faults.push(format!("{name}: TOML parse error at line {line}: {}", error.message()));
+            }
         }
     }
 
@@ -44,7 +49,7 @@ impl<T: DeserializeOwned> Layers<T> {
     pub fn variable(&mut self, name: &str, path: &str, value: &str) {
         let mut trial = self.defaults.clone();
         let outcome = set(&mut trial, path, value)
-            .and_then(|()| T::deserialize(trial).map(|_| ()).map_err(|error| in_one_line(&error)));
+            .and_then(|()| T::deserialize(trial).map(|_| ()).map_err(|error| told(&error, path)));
         match outcome {
             Ok(()) => set(&mut self.merged, path, value).unwrap_or_else(|fault| self.faults.push(fault)),
             Err(fault) => self.faults.push(format!("{name}: {fault}")),
@@ -54,19 +59,25 @@ impl<T: DeserializeOwned> Layers<T> {
     pub fn end(self) -> (T, Vec<String>) {
         let Layers { defaults, merged, mut faults, .. } = self;
         let config = T::deserialize(merged).unwrap_or_else(|error| {
-            faults.push(in_one_line(&error));
+            faults.push(told(&error, ""));
             T::deserialize(defaults).expect("the defaults are a whole configuration; a test reads them")
         });
         (config, faults)
     }
 }
 
-fn in_one_line(error: &toml::de::Error) -> String {
-    error.to_string().trim_end().replace('\n', " ")
+/// In one line; without the value, which comes first, where that is a secret.
+fn told(error: &toml::de::Error, path: &str) -> String {
+    let text = error.to_string().trim_end().replace('\n', " ");
+    let is_secret = ["password", "secret", "key", "url"].iter().any(|word| path.contains(word));
+    match text.split_once("expected ") {
+        Some((_, expected)) if is_secret => format!("expected {expected}"),
+        _ => text,
+    }
 }
 
-/// Every value of a table as a table of its own, from the root down. An empty table is one too: its name may be wrong.
-fn split(table: Table, path: &mut Vec<String>, leaves: &mut Vec<Table>) {
+/// Every value of a table as a table of its own, from the root down, with its path. An empty table is one too: its name may be wrong.
+fn split(table: Table, path: &mut Vec<String>, leaves: &mut Vec<(String, Table)>) {
     for (key, value) in table {
         path.push(key);
         match value {
@@ -77,7 +88,7 @@ fn split(table: Table, path: &mut Vec<String>, leaves: &mut Vec<Table>) {
                     .rev()
                     .fold(value, |value, key| Value::Table(Table::from_iter([(key.clone(), value)])));
                 if let Value::Table(alone) = alone {
-                    leaves.push(alone);
+                    leaves.push((path.join("."), alone));
                 }
             }
         }

@@ -8,6 +8,8 @@ use std::time::{Duration, Instant};
 use tempfile::TempDir;
 use ws_gateway::config::PREFIX;
 
+use crate::raw::{Raw, Seen, try_open};
+
 /// For anything that should be a matter of milliseconds, on a machine that builds something else meanwhile.
 const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -272,6 +274,39 @@ fn started_as_the_platform_starts_it() {
     child.kill().unwrap();
     let said = String::from_utf8(child.wait_with_output().unwrap().stderr).unwrap();
     assert!(said.contains("listening") && !said.contains("hunter2"), "{said}");
+}
+
+/// Whatever a client does wrong is one line in the log, and nothing of what it sent stands there.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_fault_is_logged_once_and_without_its_bytes() {
+    let public = SocketAddr::from(([127, 0, 0, 1], free_port()));
+    let mut child = gateway_command(&[
+        ("LISTEN", &public.to_string()),
+        ("PRIVATE_LISTEN", "127.0.0.1:0"),
+        ("TOKENS__HMAC_SECRET", "a secret of the tests, 32 bytes long"),
+    ])
+    .stderr(Stdio::piped())
+    .spawn()
+    .unwrap();
+    tokio::task::block_in_place(|| wait_for_port("the gateway", public.port()));
+    let long = "hush-hush".repeat(9_000);
+    for (frame, code) in [
+        (r#"{"id":1,"connect":"hush-hush"}"#, 3501),
+        (r#"{"id":1,"connect":{"token":"hush-hush.a.b"}}"#, 3500),
+        (&*long, 1009),
+    ] {
+        let mut raw = Raw::open(public).await;
+        raw.send(frame).await;
+        assert!(matches!(raw.end().await, Seen::Close(given, _) if given == code), "{code}");
+    }
+    let refused = try_open(public, "/connection/websocket?token=hush-hush", "").await.err();
+    assert_eq!(refused, Some(400));
+    child.kill().unwrap();
+    let said = String::from_utf8(child.wait_with_output().unwrap().stderr).unwrap();
+    assert!(!said.contains("hush-hush"), "{said}");
+    for part in ["\"code\":3501", "\"code\":3500", "\"code\":1009", "\"status\":400"] {
+        assert_eq!(said.matches(part).count(), 1, "{part} in {said}");
+    }
 }
 
 /// A deploy may be taken back while a task is still looking for its Redis: the signal is heard all the same.

@@ -7,6 +7,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use futures::future::{Either, select};
+use tokio::runtime::{Builder, Runtime};
 use ws_gateway::Gateway;
 
 fn main() -> ExitCode {
@@ -24,11 +25,7 @@ fn main() -> ExitCode {
         return ExitCode::SUCCESS;
     }
     cli::start_logs(&config.log);
-    let mut threads = tokio::runtime::Builder::new_multi_thread();
-    if config.workers > 0 {
-        threads.worker_threads(config.workers);
-    }
-    let runtime = match threads.enable_all().build() {
+    let runtime = match runtime(config.workers) {
         Ok(runtime) => runtime,
         Err(error) => {
             eprintln!("ws-gateway: cannot start the runtime: {error}");
@@ -42,6 +39,18 @@ fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+/// With one thread nothing is handed over to another: no queue is shared, no wake-up crosses.
+fn runtime(workers: usize) -> std::io::Result<Runtime> {
+    let mut builder = match workers {
+        1 => Builder::new_current_thread(),
+        _ => Builder::new_multi_thread(),
+    };
+    if workers > 1 {
+        builder.worker_threads(workers);
+    }
+    builder.enable_all().build()
 }
 
 async fn run(config: ws_gateway::Config) -> anyhow::Result<()> {

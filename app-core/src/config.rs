@@ -321,21 +321,8 @@ pub fn with_password(url: &str, password: &str) -> String {
     }
 }
 
-macro_rules! hide_secrets {
-    ($($type:ident: $($shown:ident),* ; $($hidden:ident),*;)*) => {
-        $(impl std::fmt::Debug for $type {
-            fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-                out.debug_struct(stringify!($type))
-                    $(.field(stringify!($shown), &self.$shown))*
-                    $(.field(stringify!($hidden), &if self.$hidden.is_empty() { "unset" } else { "set" }))*
-                    .finish()
-            }
-        })*
-    };
-}
-
 // URLs may hold passwords.
-hide_secrets! {
+ws_gateway::hide_secrets! {
     StoreConfig: migrate; url, password;
     KeysConfig: root_secret_file; root_secret;
     AdminConfig: ; key;

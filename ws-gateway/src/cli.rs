@@ -8,7 +8,7 @@ use clap::Parser;
 use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;
 use ws_gateway::Config;
-use ws_gateway::config::{LogConfig, LogFormat};
+use ws_gateway::config::{ConfigFaults, LogConfig, LogFormat};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -63,19 +63,18 @@ impl Arguments {
             }
         };
         let file = file.as_ref().map(|(name, text)| (name.as_str(), text.as_str()));
-        let config = Config::load(file, variables)?;
-        EnvFilter::try_new(&config.log.filter).map_err(|error| {
-            anyhow::anyhow!(
-                "log.filter = \"{}\": {error}; for example info or ws_gateway=debug",
-                config.log.filter
-            )
-        })?;
-        Ok(config)
+        let (config, mut faults) = Config::examine(file, variables);
+        if self.check_config
+            && let Err(fault) = check_files(&config)
+        {
+            faults.push(format!("{fault:#}"));
+        }
+        if faults.is_empty() { Ok(config) } else { Err(ConfigFaults(faults).into()) }
     }
 }
 
 /// What a start would read besides the configuration.
-pub fn check_files(config: &Config) -> anyhow::Result<()> {
+fn check_files(config: &Config) -> anyhow::Result<()> {
     let path = &config.tokens.jwks_file;
     if !path.is_empty() {
         let jwks = std::fs::read(path).with_context(|| format!("tokens.jwks_file: reading {path}"))?;

@@ -9,4 +9,5 @@ mod harness;
 mod lifecycle;
 mod loosened;
 mod patches;
+mod policy;
 mod refusals;

@@ -113,9 +113,15 @@ impl Session<'_> {
 
     /// The named environment, with its warnings told.
     fn load(&self) -> anyhow::Result<Loaded> {
-        let folders = Folders::find();
-        let loaded =
-            Environment::load(self.name()?, &folders.loader()).map_err(|problems| self.bad(&problems))?;
+        let (folders, name) = (Folders::find(), self.name()?);
+        if folders.has_not(name) {
+            anyhow::bail!(
+                "there is no {name}.toml in {}; infra brings an environment of that name, but only what is in your folder is \
+                 applied: `infra init` in an empty folder writes the one it brings",
+                folders.environments
+            );
+        }
+        let loaded = Environment::load(name, &folders.loader()).map_err(|problems| self.bad(&problems))?;
         if !loaded.warnings.is_empty() && !self.output.is_json() {
             self.output.note(&loaded.warnings.text(self.color()));
         }

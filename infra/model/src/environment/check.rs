@@ -17,6 +17,7 @@ use super::problem::Problem;
 use super::types::Environment;
 
 pub use together::together;
+pub(crate) use together::{Side, between};
 
 /// What the files mention, also where a value was refused: nothing that is mentioned is reported as undeclared.
 pub(crate) struct Known<'a> {

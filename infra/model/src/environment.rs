@@ -4,6 +4,7 @@
 
 mod check;
 mod document;
+mod endpoint;
 mod fargate;
 mod format;
 mod loader;

@@ -7,10 +7,11 @@ mod data;
 mod edge;
 mod firewall;
 mod identity;
+mod moved;
 mod network;
 
 use crate::address::{Address, Ref};
-use crate::environment::{Environment, Loaded, Names, Problem, Problems, Service, Tier, nearest, subnets};
+use crate::environment::{Environment, Loaded, Names, Problems, Service, Tier, subnets};
 use crate::graph::{Graph, Scope, Wanted};
 use crate::kinds::{ElasticIp, Kind, Subnet};
 
@@ -28,7 +29,7 @@ pub fn blueprint(loaded: &Loaded) -> Result<Graph, Problems> {
     firewall::draw(&mut draft);
     compute::draw(&mut draft);
     network::name(&mut draft);
-    draft.moves()
+    moved::enter(draft.graph, loaded)
 }
 
 /// Whose objects the graph speaks of.
@@ -97,45 +98,6 @@ impl Draft<'_> {
     fn public_addresses(&self) -> Vec<String> {
         let addresses = self.graph.resources.iter().filter(|(_, wanted)| wanted.kind == ElasticIp::ID);
         addresses.map(|(at, _)| Ref::<ElasticIp>::attribute(at, "public_ip").to_string()).collect()
-    }
-
-    /// Enter the renames, and report those that cannot be meant.
-    fn moves(mut self) -> Result<Graph, Problems> {
-        let mut problems = Vec::new();
-        for (index, moved) in self.environment.moved.iter().enumerate() {
-            let path = format!("moved.{index}");
-            let origin = |key: &str| self.loaded.origins.of(&format!("{path}.{key}"));
-            let near = |address: &str| {
-                let known = self.graph.resources.keys().map(Address::as_str);
-                nearest(address, known).map(|near| format!("\"{near}\""))
-            };
-            let (Ok(from), Ok(to)) = (moved.from.parse::<Address>(), moved.to.parse::<Address>()) else {
-                continue;
-            };
-            if self.graph.resources.contains_key(&from) {
-                let message = format!("`{from}` cannot move: this environment still wants something there");
-                let problem = Problem::error("moved-from-wanted", format!("{path}.from"), message);
-                problems.push(
-                    problem.at(origin("from")).allowed("an address that nothing is wanted at any more"),
-                );
-            } else if !self.graph.resources.contains_key(&to) {
-                let message = format!("`{from}` cannot move to `{to}`: nothing is wanted there");
-                let problem =
-                    Problem::error("moved-to-nowhere", format!("{path}.to"), message).at(origin("to"));
-                problems.push(
-                    problem
-                        .allowed("an address of this environment, as `infra graph` prints them")
-                        .near(near(to.as_str()).as_deref()),
-                );
-            } else if let Some(wanted) = self.graph.resources.get_mut(&to) {
-                wanted.moved_from.push(from);
-            }
-        }
-        if problems.is_empty() {
-            Ok(self.graph)
-        } else {
-            Err(Problems::new(problems, self.loaded.sources.clone()))
-        }
     }
 }
 

@@ -4,11 +4,13 @@
 
 mod check;
 mod document;
+mod endpoint;
 mod fargate;
 mod format;
 mod loader;
 mod names;
 mod near;
+mod neighbours;
 mod origin;
 mod overlay;
 mod placeholder;
@@ -26,6 +28,7 @@ pub use check::together;
 pub use loader::Loader;
 pub use names::Names;
 pub use near::nearest;
+pub use neighbours::neighbours;
 pub use origin::{Origin, Origins, Path, Source, Sources};
 pub use problem::{Color, Problem, Problems, Related, Severity};
 pub use reference::reference;

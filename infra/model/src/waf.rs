@@ -2,6 +2,7 @@
 //! the environment's modes, addresses and limits; refuses to know the web ACL as an AWS object.
 
 pub mod capacity;
+pub mod parts;
 mod promotion;
 mod rule_set;
 
@@ -135,7 +136,12 @@ impl RuleSets {
                 name: rule.name.clone(),
                 priority: priority * PRIORITY_STEP,
                 action,
-                capacity: capacity::of(&statement).unwrap_or(capacity::UNKNOWN_GROUP),
+                capacity: rule
+                    .managed
+                    .as_ref()
+                    .and_then(|managed| managed.wcu)
+                    .or_else(|| capacity::of(&statement))
+                    .unwrap_or(capacity::UNKNOWN_GROUP),
                 statement,
                 action_origin: action_origin.cloned(),
                 origin: file.origins.of(&format!("rules.{index}")).cloned(),

@@ -3,10 +3,15 @@
 
 mod compute;
 mod data;
+mod dns;
 mod edge;
 mod firewall;
+mod moved;
 mod network;
+mod rights;
+mod tags;
 mod together;
+mod windows;
 
 use std::collections::BTreeSet;
 
@@ -17,6 +22,7 @@ use super::problem::Problem;
 use super::types::Environment;
 
 pub use together::together;
+pub(crate) use together::{Side, between};
 
 /// What the files mention, also where a value was refused: nothing that is mentioned is reported as undeclared.
 pub(crate) struct Known<'a> {
@@ -88,6 +94,9 @@ pub(crate) fn alone(
     firewall::check(environment, rule_sets, &mut report);
     compute::check(environment, &mut report);
     data::check(environment, &mut report);
+    dns::check(environment, &mut report);
+    tags::check(environment, &mut report);
+    moved::check(environment, &mut report);
 }
 
 /// Positions of what stands in the list for the second time.

@@ -32,7 +32,7 @@ const FORMS: &[Form] = &[
     },
     Form {
         name: "tag-key",
-        allowed: "1 to 128 characters, not beginning with `aws:` or `keyway:`",
+        allowed: "1 to 128 letters, digits, spaces and + - = . _ : / @, not beginning with `aws:` or `keyway:`",
         holds: tag_key,
     },
     Form {
@@ -190,7 +190,16 @@ fn endpoint(text: &str) -> bool {
 
 fn tag_key(text: &str) -> bool {
     let length = text.chars().count();
-    (1..=128).contains(&length) && !text.starts_with("aws:") && !text.starts_with("keyway:")
+    let plain = text.to_lowercase(); // AWS refuses `AWS:`, too
+    (1..=128).contains(&length)
+        && !plain.starts_with("aws:")
+        && !plain.starts_with("keyway:")
+        && text.chars().all(tag_character)
+}
+
+/// What a tag may hold everywhere; EC2 alone would take more (AWS tagging guide).
+pub(crate) fn tag_character(c: char) -> bool {
+    c.is_alphanumeric() || c == ' ' || "+-=._:/@".contains(c)
 }
 
 fn domain(text: &str) -> bool {

@@ -101,6 +101,11 @@ impl Sources {
         self.0.get(&origin.file)?.line(origin.line)
     }
 
+    /// The text of a file.
+    pub fn text(&self, file: &str) -> Option<&str> {
+        self.0.get(file).map(|source| &*source.text)
+    }
+
     /// The names of the files.
     pub fn files(&self) -> impl Iterator<Item = &str> {
         self.0.keys().map(|file| &**file)

@@ -7,8 +7,8 @@ struct Region {
     zones: &'static str,
 }
 
-/// Source: AWS's page "Regions and Availability Zones" (EC2 user guide). A region that is not here is accepted with any zone
-/// of its name, with a warning.
+/// Source: AWS's page "Regions and Availability Zones" (EC2 user guide). AWS opens new ones: a region that is not here but looks
+/// like one is taken with any zone of its name, with a warning.
 const REGIONS: &[Region] = &[
     Region { name: "af-south-1", zones: "abc" },
     Region { name: "ap-east-1", zones: "abc" },
@@ -45,6 +45,34 @@ const REGIONS: &[Region] = &[
 pub(crate) fn zones(region: &str) -> Option<Vec<String>> {
     let known = REGIONS.iter().find(|known| known.name == region)?;
     Some(known.zones.chars().map(|letter| format!("{region}{letter}")).collect())
+}
+
+/// The words that say where in an area a region lies; AWS has no others.
+const DIRECTIONS: [&str; 9] =
+    ["central", "north", "northeast", "east", "southeast", "south", "southwest", "west", "northwest"];
+
+/// Whether a name that the table lacks has the shape of a region: `mx-central-1`, `us-gov-west-1`, `eusc-de-east-1`.
+pub(crate) fn looks_like_one(region: &str) -> bool {
+    let parts: Vec<&str> = region.split('-').collect();
+    let word = |part: &str| (2..=4).contains(&part.len()) && part.chars().all(|c| c.is_ascii_lowercase());
+    match parts[..] {
+        [area, direction, number] => word(area) && DIRECTIONS.contains(&direction) && digit(number),
+        [area, part, direction, number] => {
+            let part_ok = part == "gov" || part == "de" || part.starts_with("iso");
+            word(area) && part_ok && DIRECTIONS.contains(&direction) && digit(number)
+        }
+        _ => false,
+    }
+}
+
+/// Regions of one direction are few: one digit, from 1.
+fn digit(text: &str) -> bool {
+    matches!(text.as_bytes(), [b'1'..=b'9'])
+}
+
+/// Whether a zone is one of this region by its name: the region and a letter.
+pub(crate) fn names_zone(region: &str, zone: &str) -> bool {
+    zone.strip_prefix(region).is_some_and(|letter| matches!(letter.as_bytes(), [b'a'..=b'z']))
 }
 
 /// All regions of the table.

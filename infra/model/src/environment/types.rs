@@ -47,7 +47,7 @@ pub struct Environment {
     /// `--allow-delete ADDRESS`. A store's own `protect` overrides this.
     #[serde(default)]
     pub protect: bool,
-    /// Tags for every object, beside the `keyway:` ones that infra writes itself.
+    /// Tags for every object, beside the `keyway:` ones that infra writes itself: at most 44, values of at most 256 characters.
     #[serde(default)]
     #[schemars(extend("format-keys" = "tag-key"))]
     pub tags: BTreeMap<String, String>,
@@ -86,7 +86,8 @@ pub struct Environment {
     /// The DNS zone and its records.
     #[serde(default)]
     pub dns: Option<Dns>,
-    /// Renames: what stood at address `from` is wanted at `to`. The tag is rewritten, nothing is made anew.
+    /// Renames: what stood at address `from` is wanted at `to`. The tag is rewritten, nothing is made anew. A second rename of
+    /// the same thing is one more entry (`a` to `b`, `b` to `c`), so that accounts of different ages follow one list.
     #[serde(default)]
     #[schemars(extend("keyed-by" = "from"))]
     pub moved: Vec<Moved>,

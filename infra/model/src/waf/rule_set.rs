@@ -90,6 +90,10 @@ pub struct Managed {
     /// Single rules of the group that count or block whatever the group says.
     #[serde(default)]
     pub parts: BTreeMap<String, Mode>,
+    /// Capacity units (WCU) of the group, as its vendor says. Left out: known for AWS's own, 700 for any other.
+    #[serde(default)]
+    #[schemars(range(min = 1, max = 5000))]
+    pub wcu: Option<u32>,
 }
 
 fn aws() -> String {

@@ -99,14 +99,26 @@ fn no_role_allows_every_action_on_every_resource() {
 
 #[test]
 fn renames_are_entered_where_the_new_address_is() {
-    let mut loaded = shipped("staging");
-    loaded.environment.moved = vec![infra_model::environment::Moved {
-        from: "compute/service/web".into(),
-        to: "compute/service/app".into(),
-    }];
-    let graph = blueprint(&loaded).unwrap();
-    let app = &graph.resources[&"compute/service/app".parse().unwrap()];
-    assert_eq!(app.moved_from.iter().map(ToString::to_string).collect::<Vec<_>>(), ["compute/service/web"]);
+    let moved = |from: &str, to: &str| infra_model::environment::Moved { from: from.into(), to: to.into() };
+    let app = "compute/service/app";
+    // Whoever still stands at any address of a chain becomes its end, whatever the order of the list.
+    for (renames, formers) in [
+        (vec![("compute/service/web", app)], vec!["compute/service/web"]),
+        (
+            vec![
+                ("compute/service/b", app),
+                ("compute/service/site", "compute/service/web"),
+                ("compute/service/web", "compute/service/b"),
+            ],
+            vec!["compute/service/site", "compute/service/web", "compute/service/b"],
+        ),
+    ] {
+        let mut loaded = shipped("staging");
+        loaded.environment.moved = renames.into_iter().map(|(from, to)| moved(from, to)).collect();
+        let graph = blueprint(&loaded).unwrap_or_else(|problems| panic!("{problems}"));
+        let wanted = &graph.resources[&app.parse().unwrap()];
+        assert_eq!(wanted.moved_from.iter().map(ToString::to_string).collect::<Vec<_>>(), formers);
+    }
 }
 
 /// An environment that builds on a shipped one.

@@ -4,7 +4,7 @@ use std::fs;
 use std::path::Path;
 
 use infra_model::blueprint::blueprint;
-use infra_model::environment::{Color, Environment, Loader, Problems, together};
+use infra_model::environment::{Color, Environment, Loader, Problems, load_folder, neighbours, together};
 
 use crate::golden;
 
@@ -111,4 +111,87 @@ fn environments_of_one_folder_are_held_against_each_other() {
         .map(|(name, cidr)| environment(name, cidr));
     assert!(together(&[a.clone(), c.clone()]).is_empty());
     golden::check(&golden::folder().join("together.txt"), &together(&[a.clone(), b, c, a]).to_string());
+}
+
+/// A folder of files, without those that are shipped.
+fn with_files<T>(files: &[(&str, String)], f: impl FnOnce(&Loader<'_>) -> T) -> T {
+    let find = |path: &str| files.iter().find(|(name, _)| *name == path.trim_start_matches("/repo/env/"));
+    let read = |path: &str| {
+        let found = find(path.strip_prefix("env/").or(path.strip_prefix("./env/")).unwrap_or(path));
+        Ok(found.map(|(_, text)| text.clone()))
+    };
+    let list = |folder: &str| {
+        let own = files
+            .iter()
+            .filter(|(name, _)| folder == "env" && !name.starts_with('/'))
+            .map(|(name, _)| format!("env/{name}"));
+        own.collect()
+    };
+    f(&Loader {
+        environments: "env".to_owned(),
+        rule_sets: "waf".to_owned(),
+        shipped: false,
+        read: &read,
+        list: &list,
+    })
+}
+
+/// What `copy` beside `staging` is told, from each side and by `validate` of all.
+#[test]
+fn an_environment_is_held_against_its_neighbours() {
+    let base = fs::read_to_string(golden::folder().join("problems/base.toml")).unwrap();
+    let staging = "extends = \"base\"\nname = \"staging\"\nnetwork.cidr = \"10.1.0.0/16\"\n";
+    let cases = [
+        ("inherits_name", "extends = \"staging\"\nnetwork.cidr = \"10.2.0.0/16\"\n"),
+        ("same_name", "extends = \"base\"\nname = \"staging\"\nnetwork.cidr = \"10.2.0.0/16\"\n"),
+        ("same_range", "extends = \"staging\"\nname = \"copy\"\n"),
+        ("name_and_range", "extends = \"staging\"\n"),
+        // The neighbour's own fault is not told, but what can be read of it counts.
+        ("broken", "extends = \"staging\"\nname = \"copy\"\nredis.replicas = 9\nnonsense = 1\n"),
+        ("fine", "extends = \"staging\"\nname = \"copy\"\nnetwork.cidr = \"10.2.0.0/16\"\nnonsense = 1\n"),
+        (
+            "other_account",
+            "extends = \"base\"\nname = \"staging\"\naccount = \"210987654321\"\nnetwork.cidr = \"10.2.0.0/16\"\n",
+        ),
+    ];
+    let mut told = String::new();
+    for (case, copy) in cases {
+        let files = [
+            ("base.toml", base.clone()),
+            ("copy.toml", copy.to_owned()),
+            ("staging.toml", staging.to_owned()),
+        ];
+        with_files(&files, |loader| {
+            for name in ["copy", "staging"] {
+                let Ok(loaded) = Environment::load(name, loader) else { continue };
+                told += &format!("== {case}: {name}\n{}\n", neighbours(loader, &loaded));
+            }
+            // A file is not its own neighbour, however its path is written.
+            let found = |name| neighbours(loader, &Environment::load(name, loader).unwrap()).iter().count();
+            let by_name = found("staging");
+            assert_eq!(
+                [found("./env/staging.toml"), found("/repo/env/staging.toml")],
+                [by_name; 2],
+                "{case}"
+            );
+            told += &format!("== {case}: all\n{}\n", load_folder(loader).1);
+        });
+    }
+    golden::check(&golden::folder().join("neighbours.txt"), &told);
+}
+
+#[test]
+fn shipped_environments_and_trials_elsewhere_have_no_quarrel() {
+    let loader = Loader::shipped();
+    for name in crate::environment::SHIPPED {
+        let found = neighbours(&loader, &crate::environment::shipped(name));
+        assert!(found.is_empty(), "{name}: {found}");
+    }
+    let base = fs::read_to_string(golden::folder().join("problems/base.toml")).unwrap();
+    let staging = format!("name = \"staging\"\n{base}");
+    let trial = format!("protect = true\n{staging}");
+    with_files(&[("staging.toml", staging), ("/else/staging.toml", trial)], |loader| {
+        let trial = Environment::load("/else/staging.toml", loader);
+        assert!(neighbours(loader, &trial.unwrap()).is_empty());
+    });
 }

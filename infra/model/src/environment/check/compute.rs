@@ -7,9 +7,9 @@ use crate::environment::names::{BALANCER_NAME_MAX, Names, ROLE_NAME_MAX};
 use crate::environment::near::nearest;
 use crate::environment::placeholder::{self, Needs, PLACEHOLDERS};
 use crate::environment::problem::Problem;
-use crate::environment::types::{Effect, Environment, Owner, Service};
+use crate::environment::types::{Environment, Owner, Service};
 
-use super::{Report, duplicates, quoted};
+use super::{Report, duplicates, quoted, rights};
 
 /// Names that mean something else in `uses` and in groups.
 const RESERVED: [&str; 3] = ["redis", "postgres", "endpoints"];
@@ -30,7 +30,7 @@ pub(super) fn check(environment: &Environment, report: &mut Report<'_>) {
         used(environment, service, &path, report);
         variables(environment, service, &path, report);
         asked(environment, service, &path, report);
-        rights(service, &path, report);
+        rights::check(environment, service, &path, report);
     }
 }
 
@@ -238,24 +238,5 @@ fn asked(environment: &Environment, service: &Service, path: &str, report: &mut 
         report.add(
             problem.allowed(format!("one of `uses`: {}", service.uses.join(", "))).near(near.as_deref()),
         );
-    }
-}
-
-fn rights(service: &Service, path: &str, report: &mut Report<'_>) {
-    let sids: Vec<String> = service.iam.iter().map(|statement| statement.sid.clone()).collect();
-    for index in duplicates(&sids) {
-        let message = format!("two statements are called \"{}\"", sids[index]);
-        report.add(
-            Problem::error("duplicate", format!("{path}.iam.{index}.sid"), message).allowed("each name once"),
-        );
-    }
-    for (index, statement) in service.iam.iter().enumerate() {
-        let everything = statement.actions.iter().find(|action| *action == "*" || action.ends_with(":*"));
-        let everywhere = statement.resources.iter().any(|resource| resource == "*");
-        if let (Effect::Allow, Some(action), true) = (statement.effect, everything, everywhere) {
-            let message = format!("\"{action}\" on every resource is more than any service needs");
-            let problem = Problem::error("star-on-star", format!("{path}.iam.{index}"), message);
-            report.add(problem.allowed("actions by name, or resources by ARN"));
-        }
     }
 }

@@ -1,20 +1,15 @@
-//! Checks of the stores, the secrets, the DNS zone and the renames.
-
-use std::collections::BTreeMap;
+//! Checks of the stores and the secrets.
 
 use crate::environment::names::{CACHE_ID_MAX, Names};
 use crate::environment::problem::Problem;
-use crate::environment::types::{Dns, Engine, Environment, RecordType};
+use crate::environment::types::{Engine, Environment};
 
-use super::Report;
+use super::{Report, windows};
 
 pub(super) fn check(environment: &Environment, report: &mut Report<'_>) {
     stores(environment, report);
+    windows::check(environment, report);
     secrets(environment, report);
-    if let Some(dns) = &environment.dns {
-        zone(environment, dns, report);
-    }
-    moved(environment, report);
 }
 
 fn stores(environment: &Environment, report: &mut Report<'_>) {
@@ -75,102 +70,6 @@ fn secrets(environment: &Environment, report: &mut Report<'_>) {
             let problem =
                 Problem::error("reserved-name", path, format!("a secret cannot be called \"{name}\""));
             report.add(problem.allowed("another name: the passwords of the stores are made with the stores"));
-        }
-    }
-}
-
-fn zone(environment: &Environment, dns: &Dns, report: &mut Report<'_>) {
-    if dns.owned == dns.zone_id.is_some() {
-        let message = format!(
-            "the zone {} is {}",
-            dns.zone,
-            if dns.owned { "said to be ours and someone else's" } else { "nobody's" }
-        );
-        report.add_whole(
-            Problem::error("ambiguous", "dns", message)
-                .allowed("exactly one of `owned = true` and `zone_id`"),
-        );
-    }
-    let mut seen: BTreeMap<(String, &str), String> = BTreeMap::new();
-    for (name, record) in &dns.records {
-        let path = format!("dns.records.{name}");
-        if !super::inside(&record.name, &dns.zone) {
-            let message = format!("\"{}\" is not in the zone {}", record.name, dns.zone);
-            let allowed = format!("\"{0}\", or names ending in \".{0}\"", dns.zone);
-            report.add(Problem::error("outside-zone", format!("{path}.name"), message).allowed(allowed));
-        }
-        if record.alias.is_some() != record.values.is_empty() {
-            let message = format!(
-                "the record \"{name}\" points {}",
-                if record.alias.is_some() { "at two things" } else { "nowhere" }
-            );
-            report.add_whole(
-                Problem::error("ambiguous", &path, message).allowed("exactly one of `alias` and `values`"),
-            );
-        }
-        if record.alias.is_some() {
-            if !matches!(record.kind, RecordType::A | RecordType::Aaaa) {
-                let problem = Problem::error(
-                    "not-allowed",
-                    format!("{path}.type"),
-                    "an alias of this type leads nowhere",
-                );
-                report.add(problem.allowed("\"A\", \"AAAA\""));
-            }
-            if record.ttl_s.is_some() {
-                let problem = Problem::error(
-                    "not-allowed",
-                    format!("{path}.ttl_s"),
-                    "an alias has no time to live of its own",
-                );
-                report.add(problem.allowed("no `ttl_s`"));
-            }
-            if environment.load_balancer.is_none() && !report.known.declares("load_balancer") {
-                let problem = Problem::error(
-                    "undeclared",
-                    format!("{path}.alias"),
-                    "there is no load balancer to point at",
-                );
-                report.add(problem.allowed("a table [load_balancer]"));
-            }
-        }
-        if record.kind == RecordType::Cname && record.name == dns.zone {
-            let message = "the name of a zone itself cannot be a CNAME";
-            report.add(
-                Problem::error("not-allowed", format!("{path}.type"), message)
-                    .allowed("`alias` with type \"A\""),
-            );
-        }
-        let kind = serde_json::to_value(record.kind).ok().and_then(|kind| kind.as_str().map(str::to_owned));
-        let key = (kind.unwrap_or_default(), record.name.as_str());
-        if let Some(first) = seen.get(&key) {
-            let message = format!("two records of type {} are called \"{}\"", key.0, record.name);
-            let related = report.known.origins.of(&format!("dns.records.{first}"));
-            let problem = Problem::error("duplicate", &path, message).allowed("one record with all values");
-            report.add(problem.related("the first is here", related));
-        }
-        seen.entry(key).or_insert_with(|| name.clone());
-    }
-}
-
-fn moved(environment: &Environment, report: &mut Report<'_>) {
-    for (index, moved) in environment.moved.iter().enumerate() {
-        let path = format!("moved.{index}");
-        if moved.from == moved.to {
-            let problem = Problem::error(
-                "not-allowed",
-                format!("{path}.to"),
-                format!("`{}` moves to itself", moved.from),
-            );
-            report.add(problem.allowed("another address"));
-        }
-        if environment.moved[..index].iter().any(|before| before.to == moved.to) {
-            let problem = Problem::error(
-                "duplicate",
-                format!("{path}.to"),
-                format!("two things move to `{}`", moved.to),
-            );
-            report.add(problem.allowed("each address once"));
         }
     }
 }

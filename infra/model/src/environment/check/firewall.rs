@@ -6,7 +6,7 @@ use crate::environment::near::nearest;
 use crate::environment::origin::Path;
 use crate::environment::problem::Problem;
 use crate::environment::types::{Environment, Waf};
-use crate::waf::{RuleAction, RuleSets, capacity};
+use crate::waf::{Managed, RuleAction, RuleSets, capacity, parts};
 
 use super::{Report, quoted};
 
@@ -25,6 +25,7 @@ pub(super) fn check(environment: &Environment, rule_sets: &RuleSets, report: &mu
         contents(waf, rule_sets, report);
     }
     names(rule_sets, report);
+    own_parts(rule_sets, report);
     units(waf, rule_sets, report);
 }
 
@@ -57,12 +58,47 @@ fn modes(waf: &Waf, rule_sets: &RuleSets, report: &mut Report<'_>) {
                         .allowed(format!("\"{rule_name}\"")),
                 );
             }
+            (Some(rule), Some(part)) => {
+                let managed = rule.managed.as_ref().expect("the arm above has the others");
+                if let Some((problem, near)) = unknown_part(managed, part, path("modes", name)) {
+                    let near = near.map(|near| format!("\"{rule_name}/{near}\""));
+                    report.add_key(problem.near(near.as_deref()));
+                }
+            }
             (Some(rule), None) if rule.action == RuleAction::Allow => {
                 let message = format!("the rule \"{rule_name}\" allows: it can neither count nor block");
                 let problem = Problem::error("not-allowed", path("modes", name), message);
                 report.add(problem.allowed("rules that count or block"));
             }
             _ => {}
+        }
+    }
+}
+
+/// A part that AWS's group is not known to have, and the near miss.
+fn unknown_part(managed: &Managed, part: &str, path: String) -> Option<(Problem, Option<&'static str>)> {
+    if managed.vendor != "AWS" || parts::has(&managed.group, part) {
+        return None;
+    }
+    let known = parts::of(&managed.group).unwrap_or_default();
+    let message = format!(
+        "the group \"{}\" is not known to have a rule \"{part}\": if it has none, this changes nothing",
+        managed.group
+    );
+    let problem = Problem::warning("unknown-part", path, message).allowed(known.join(", "));
+    Some((problem, nearest(part, known.iter().copied())))
+}
+
+/// The parts that rule sets name themselves.
+fn own_parts(rule_sets: &RuleSets, report: &mut Report<'_>) {
+    for (file, index, rule) in rule_sets.rules() {
+        let Some(managed) = &rule.managed else { continue };
+        for part in managed.parts.keys() {
+            let path = format!("rules.{index}.managed.parts.{part}");
+            if let Some((problem, near)) = unknown_part(managed, part, path.clone()) {
+                let problem = problem.near(near).at(file.origins.of_key(&path));
+                report.problems.push(problem);
+            }
         }
     }
 }
@@ -126,19 +162,31 @@ fn names(rule_sets: &RuleSets, report: &mut Report<'_>) {
 
 fn units(waf: &Waf, rule_sets: &RuleSets, report: &mut Report<'_>) {
     for (file, index, rule) in rule_sets.rules() {
-        let Some(managed) = rule.managed.as_ref().filter(|managed| managed.vendor == "AWS") else { continue };
+        let Some(managed) = rule.managed.as_ref().filter(|managed| managed.wcu.is_none()) else { continue };
         let known: Vec<&str> = capacity::groups().collect();
-        if !known.contains(&managed.group.as_str()) {
-            let path = format!("rules.{index}.managed.group");
-            let near = quoted(nearest(&managed.group, known.iter().copied()));
-            let message = format!(
-                "the units of the group \"{}\" are not known here; {} are assumed",
-                managed.group,
-                capacity::UNKNOWN_GROUP
-            );
-            let problem = Problem::warning("unknown-group", &path, message).allowed(known.join(", "));
-            report.problems.push(problem.near(near.as_deref()).at(file.origins.of(&path)));
+        let aws = managed.vendor == "AWS";
+        if aws && known.contains(&managed.group.as_str()) {
+            continue;
         }
+        let (group, assumed) = (&managed.group, capacity::UNKNOWN_GROUP);
+        let problem = if aws {
+            let path = format!("rules.{index}.managed.group");
+            let near = quoted(nearest(group, known.iter().copied()));
+            let message =
+                format!("the units of the group \"{group}\" are not known here; {assumed} are assumed");
+            Problem::warning("unknown-group", path, message).allowed(known.join(", ")).near(near.as_deref())
+        } else {
+            let path = format!("rules.{index}.managed.vendor");
+            let vendor = &managed.vendor;
+            let near = quoted(nearest(vendor, ["AWS"]));
+            let message = format!(
+                "the units of the group \"{group}\" of {vendor} are not known here; {assumed} are assumed"
+            );
+            let allowed = "`wcu` beside `group`: the number that the vendor gives";
+            Problem::warning("unknown-vendor", path, message).allowed(allowed).near(near.as_deref())
+        };
+        let place = file.origins.of(&problem.path);
+        report.problems.push(problem.at(place));
     }
     let wanted = rule_sets.wanted(waf, report.known.origins);
     let sum = capacity::sum(&wanted);

@@ -4,7 +4,7 @@ use crate::environment::near::nearest;
 use crate::environment::problem::Problem;
 use crate::environment::subnet::{SUBNET_PREFIX_MAX, VPC_PREFIX_MAX, VPC_PREFIX_MIN, subnets};
 use crate::environment::types::{Environment, Nat, Protocol, Rule, Tier};
-use crate::environment::{SubnetPlace, region};
+use crate::environment::{SubnetPlace, endpoint, region};
 
 use super::{Report, duplicates, quoted};
 
@@ -13,6 +13,7 @@ const NEEDED_WITHOUT_NAT: [&str; 4] = ["ecr.api", "ecr.dkr", "logs", "secretsman
 
 pub(super) fn check(environment: &Environment, report: &mut Report<'_>) {
     zones(environment, report);
+    endpoints(environment, report);
     ranges(environment, report);
     way_out(environment, report);
     for (name, rule) in &environment.security.rules {
@@ -22,19 +23,9 @@ pub(super) fn check(environment: &Environment, report: &mut Report<'_>) {
 
 fn zones(environment: &Environment, report: &mut Report<'_>) {
     let region = &environment.region;
-    let Some(zones) = region::zones(region) else {
-        let names: Vec<&str> = region::names().collect();
-        let near = quoted(nearest(region, names.iter().copied()));
-        let problem = Problem::error("unknown-region", "region", format!("there is no region \"{region}\""));
-        return report.add(problem.allowed(names.join(", ")).near(near.as_deref()));
-    };
-    for (index, zone) in environment.network.zones.iter().enumerate() {
-        if !zones.contains(zone) {
-            let near = quoted(nearest(zone, zones.iter().map(String::as_str)));
-            let message = format!("the region {region} has no zone \"{zone}\"");
-            let problem = Problem::error("unknown-zone", format!("network.zones.{index}"), message);
-            report.add(problem.allowed(zones.join(", ")).near(near.as_deref()));
-        }
+    match region::zones(region) {
+        Some(zones) => of_region(environment, |zone| zones.iter().any(|known| known == zone), &zones, report),
+        None => unknown_region(environment, report),
     }
     for index in duplicates(&environment.network.zones) {
         let message = format!("the zone \"{}\" is named twice", environment.network.zones[index]);
@@ -42,11 +33,55 @@ fn zones(environment: &Environment, report: &mut Report<'_>) {
             Problem::error("duplicate", format!("network.zones.{index}"), message).allowed("each zone once"),
         );
     }
-    for index in duplicates(&environment.network.interface_endpoints) {
-        let message =
-            format!("the endpoint \"{}\" is named twice", environment.network.interface_endpoints[index]);
+}
+
+/// A region that the table lacks: a new one by its shape, or a slip.
+fn unknown_region(environment: &Environment, report: &mut Report<'_>) {
+    let region = &environment.region;
+    let names: Vec<&str> = region::names().collect();
+    let near = quoted(nearest(region, names.iter().copied()));
+    if !region::looks_like_one(region) {
+        let problem = Problem::error("unknown-region", "region", format!("there is no region \"{region}\""));
+        return report.add(problem.allowed(names.join(", ")).near(near.as_deref()));
+    }
+    let message = format!(
+        "the region \"{region}\" is not known here: that it exists, and its zones, are taken on trust"
+    );
+    report.add(Problem::warning("unknown-region", "region", message).near(near.as_deref()));
+    let zones: Vec<String> = ["a", "b", "c"].iter().map(|letter| format!("{region}{letter}")).collect();
+    of_region(environment, |zone| region::names_zone(region, zone), &zones, report);
+}
+
+/// Every zone is one of the region.
+fn of_region(
+    environment: &Environment,
+    is: impl Fn(&str) -> bool,
+    zones: &[String],
+    report: &mut Report<'_>,
+) {
+    let region = &environment.region;
+    for (index, zone) in environment.network.zones.iter().enumerate().filter(|(_, zone)| !is(zone)) {
+        let near = quoted(nearest(zone, zones.iter().map(String::as_str)));
+        let message = format!("the region {region} has no zone \"{zone}\"");
+        let problem = Problem::error("unknown-zone", format!("network.zones.{index}"), message);
+        report.add(problem.allowed(zones.join(", ")).near(near.as_deref()));
+    }
+}
+
+fn endpoints(environment: &Environment, report: &mut Report<'_>) {
+    let endpoints = &environment.network.interface_endpoints;
+    for index in duplicates(endpoints) {
+        let message = format!("the endpoint \"{}\" is named twice", endpoints[index]);
         let path = format!("network.interface_endpoints.{index}");
         report.add(Problem::error("duplicate", path, message).allowed("each endpoint once"));
+    }
+    for (index, name) in endpoints.iter().enumerate().filter(|(_, name)| !endpoint::is_usual(name)) {
+        let near = quoted(nearest(name, endpoint::names()));
+        let message = format!("\"{name}\" is none of the usual services with an interface endpoint");
+        let path = format!("network.interface_endpoints.{index}");
+        let allowed = "a service that AWS lists for the region (`aws ec2 describe-vpc-endpoint-services`)";
+        report
+            .add(Problem::warning("unknown-endpoint", path, message).allowed(allowed).near(near.as_deref()));
     }
 }
 

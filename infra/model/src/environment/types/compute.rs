@@ -272,7 +272,8 @@ impl Default for Rollout {
     }
 }
 
-/// What the code in a container may do: one statement of its role. `actions = ["*"]` on `resources = ["*"]` is refused.
+/// What the code in a container may do: one statement of its role. Actions with a wildcard on everything (`*`, `arn:aws:*`), and
+/// all actions of a service on all that it has, are refused.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Statement {

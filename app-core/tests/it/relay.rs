@@ -317,6 +317,35 @@ async fn gateways_hear_of_a_revocation_again_from_the_next_core() {
     scene.house.stop().await;
 }
 
+/// A key of the API is one command, shown as it is by now; with another body it is a mistake.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_command_is_made_once_for_an_idempotency_key() {
+    let scene = scene().await;
+    let path = format!("/v1/doors/{}/commands", scene.door);
+    let key = [("Idempotency-Key", "open-1")];
+    let body = r#"{"kind":"unlock","within_ms":20000}"#;
+    let (one, two) = tokio::join!(
+        raw(&scene.house, "POST", &path, &key, body),
+        raw(&scene.house, "POST", &path, &key, body)
+    );
+    let three = raw(&scene.house, "POST", &path, &key, body).await;
+    for (status, _, made) in [&one, &two, &three] {
+        assert_eq!((*status, &made["id"]), (202, &one.2["id"]), "{made}");
+    }
+    assert!(three.1.contains("idempotency-replayed: true"), "{}", three.1);
+    let other = raw(&scene.house, "POST", &path, &key, r#"{"kind":"unlock"}"#).await;
+    assert_eq!((other.0, other.2["code"].as_str()), (422, Some("idempotency_key_reused")));
+    let (status, cancelled) = scene
+        .house
+        .ask("POST", &format!("/v1/commands/{}/cancel", one.2["id"].as_str().unwrap()), None)
+        .await;
+    assert_eq!((status, &cancelled["state"]), (200, &json!("cancelled")));
+    let again = raw(&scene.house, "POST", &path, &key, body).await;
+    assert_eq!((again.0, &again.2["state"]), (200, &json!("cancelled")), "as it is by now");
+    assert_eq!(scene.house.get("/v1/commands").await["items"].as_array().unwrap().len(), 1);
+    scene.house.stop().await;
+}
+
 /// A door that could not remember another command is not asked: who wants in hears it at once, and when to come again.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_door_with_too_much_under_way_says_so_at_once() {

@@ -85,8 +85,9 @@ pub async fn create(
     if within_ms.is_some_and(|within_ms| !(1..=DEADLINE_MS_MAX).contains(&within_ms)) {
         return Err(Problem::field("within_ms", format!("from 1 to {DEADLINE_MS_MAX} milliseconds")));
     }
-    // The key's form is checked as everywhere; the command's own row is what keeps it once.
-    Once::of(&caller.name, &headers, &id, &bytes)?;
+    // The command's own row is what keeps it once, and is shown as it is by now; the key says whether it is the same asking.
+    let once = Once::of(&caller.name, &headers, &id, &bytes)?;
+    let replayed = once.asked_before(&core, caller.tenant.scope).await?;
     let now = core.clock.now();
     let drawn = core.ids().draw();
     let request = request.or_else(|| request_of(&caller.name, &headers));
@@ -96,7 +97,8 @@ pub async fn create(
         deadline: now.plus(within_ms.unwrap_or(WITHIN_MS_DEFAULT)),
     };
     let asker = Asker { name: caller.name.clone(), person: None, phone: None };
-    let mut row = command(&core, caller.tenant.id, &wish, &asker, By::Operator).await?;
+    let once = once.without_answer(now);
+    let mut row = command(&core, caller.tenant.id, &wish, &asker, By::Operator, once).await?;
     if row.asked_by != caller.name || row.command.door != door {
         return Err(Problem::new(Code::KeyReused, "this request id or Idempotency-Key is another command's"));
     }
@@ -106,7 +108,7 @@ pub async fn create(
     }
     let status = if row.record.state.is_final() { 200 } else { 202 };
     let location = Some(format!("/v1/commands/{}", row.id()));
-    Ok(Answer { status, location, ..Answer::ok(shown(&row)) })
+    Ok(Answer { status, location, replayed, ..Answer::ok(shown(&row)) })
 }
 
 async fn find(core: &Core, scope: crate::store::TenantScope, id: &str) -> Result<CommandRow, Problem> {

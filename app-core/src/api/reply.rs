@@ -12,6 +12,7 @@ use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use keyway_domain::time::UnixMs;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -149,6 +150,13 @@ fn blamed<T: DeserializeOwned>(value: Value) -> Option<String> {
     None
 }
 
+fn reused() -> Problem {
+    Problem::new(
+        Code::KeyReused,
+        "this Idempotency-Key came with another path or body before; take a new one",
+    )
+}
+
 /// One POST: its key, if it has one, and what it asks.
 pub struct Once {
     key: Option<String>,
@@ -184,12 +192,33 @@ impl Once {
         }
     }
 
+    /// For what is kept once by a row of its own: whether the key came before, which is refused with another body.
+    pub async fn asked_before(&self, core: &Core, scope: TenantScope) -> Result<bool, Problem> {
+        let Some(key) = &self.key else { return Ok(false) };
+        match core.store.once(scope, OnceSpace::Idempotency, key).await? {
+            Some(row) if row.expires_at > core.clock.now() && row.asked_digest != self.digest => {
+                Err(reused())
+            }
+            row => Ok(row.is_some_and(|row| row.expires_at > core.clock.now())),
+        }
+    }
+
+    /// Remembers the key without an answer, for `asked_before`.
+    pub fn without_answer(&self, now: UnixMs) -> Option<OnceDraft> {
+        let key = self.key.clone()?;
+        let (asked_digest, expires_at) = (self.digest.clone(), now.plus(REMEMBERED_MS));
+        Some(OnceDraft {
+            space: OnceSpace::Idempotency,
+            key,
+            asked_digest,
+            answer: String::new(),
+            expires_at,
+        })
+    }
+
     fn replay(&self, core: &Core, asked: &str, sealed: &str) -> Result<Answer, Problem> {
         if asked != self.digest {
-            return Err(Problem::new(
-                Code::KeyReused,
-                "this Idempotency-Key came with another path or body before; take a new one",
-            ));
+            return Err(reused());
         }
         let key = self.key.as_deref().unwrap_or("");
         let answer = URL_SAFE_NO_PAD

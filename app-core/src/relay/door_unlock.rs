@@ -7,6 +7,7 @@ use super::{Method, reply};
 use crate::core::Core;
 use crate::decide::unlock::{Asker, By, Unfit, Wish, read, unlock};
 use crate::metrics::add;
+use crate::store::change::OnceDraft;
 use crate::store::row::CommandRow;
 use crate::store::{StoreError, TenantScope};
 use bytes::Bytes;
@@ -52,7 +53,7 @@ async fn decide(core: &Core, call: &Call, jws: &str) -> Result<CommandRow, Refus
         Err(_) => read(&call.facts(core).await?.1, jws).map_err(refusal)?,
     };
     let asker = Asker { name: phone.person.to_string(), person: Some(phone.person), phone: Some(phone.id) };
-    let row = command(core, call.tenant, &wish, &asker, By::Credential(phone.credential)).await?;
+    let row = command(core, call.tenant, &wish, &asker, By::Credential(phone.credential), None).await?;
     // The id of somebody else's request: it is theirs.
     if row.phone == Some(phone.id) { Ok(row) } else { Err(Refused::NotProven) }
 }
@@ -66,13 +67,14 @@ fn refusal(unfit: Unfit) -> Refused {
     }
 }
 
-/// Makes the command of a wish, or finds the one that was made of it before.
+/// Makes the command of a wish, or finds the one that was made of it before. `once` is kept with it.
 pub async fn command(
     core: &Core,
     tenant: keyway_domain::id::TenantId,
     wish: &Wish,
     asker: &Asker,
     by: By,
+    once: Option<OnceDraft>,
 ) -> Result<CommandRow, Refused> {
     // The facts at hand are nearly always those that are committed, and a decision from older ones is refused inside the
     // transaction: so nobody is asked first. What is not committed at all is told from the newest only.
@@ -90,7 +92,7 @@ pub async fn command(
             None => false,
         };
         let decided = unlock(&facts, &tenant.key, wish, asker, by, online, &mut core.ids());
-        let (row, change) = match decided {
+        let (row, mut change) = match decided {
             Ok(decided) => decided,
             // A repeated request may come after its deadline: its answer stands.
             Err(_) if !fresh => {
@@ -102,6 +104,7 @@ pub async fn command(
                 return known.ok_or_else(|| refusal(unfit));
             }
         };
+        change.once.extend(once.clone());
         fresh = true;
         match core.commit(tenant.scope, change).await {
             Ok(committed) => {

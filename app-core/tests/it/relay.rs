@@ -317,6 +317,86 @@ async fn gateways_hear_of_a_revocation_again_from_the_next_core() {
     scene.house.stop().await;
 }
 
+/// What reads: each method with what it takes, with what it does not, and from somebody whose business it is not.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_asks_sees_their_own() {
+    let scene = scene().await;
+    let bob = scene.house.person("Bob").await;
+    let keys = scene.of_phone("keys.list", &json!({})).await.unwrap();
+    assert_eq!(
+        (&keys["keys"][0]["door"], &keys["keys"][0]["door_name"]),
+        (&json!(scene.door), &json!("Front"))
+    );
+    assert_eq!(scene.call(&bob, "keys.list", &json!({})).await, Ok(json!({ "keys": [] })));
+    let door = json!({ "door": scene.door });
+    let state = scene.of_phone("state.get", &door).await.unwrap();
+    assert_eq!(
+        (&state["door"], &state["mode"], &state["online"]),
+        (&json!(scene.door), &json!("normal"), &json!(false))
+    );
+    scene.of_device("device.sync", &scene.sync()).await.unwrap();
+    assert_eq!(scene.of_phone("state.get", &door).await.unwrap()["online"], true);
+    assert_eq!(scene.call(&bob, "state.get", &door).await, Err(404), "no grant, no state");
+    assert_eq!(scene.of_phone("state.get", &json!({ "door": "window_1" })).await, Err(400));
+    // Bob gets in by a group, until the grant is switched off.
+    let group = crate::house::id(&scene.house.post("/v1/groups", json!({ "name": "Staff" })).await);
+    let path = format!("/v1/people/{bob}");
+    assert_eq!(scene.house.ask("PATCH", &path, Some(json!({ "groups": [group] }))).await.0, 200);
+    let grant = json!({ "who": { "group": group }, "scope": { "site": scene.house.site } });
+    let grant = crate::house::id(&scene.house.post("/v1/grants", grant).await);
+    let held =
+        async || scene.call(&bob, "keys.list", &json!({})).await.unwrap()["keys"].as_array().unwrap().len();
+    assert_eq!(held().await, 1);
+    let path = format!("/v1/grants/{grant}");
+    assert_eq!(scene.house.ask("PATCH", &path, Some(json!({ "enabled": false }))).await.0, 200);
+    assert_eq!(held().await, 0);
+    // Time over the very nonce, signed.
+    let time = scene.of_device("time.sync", &json!({ "nonce": "n-1" })).await.unwrap();
+    let keys = scene.device.identity().unwrap().core;
+    let said: Value = keys.read(Kind::Time, time["time"].as_str().unwrap()).unwrap();
+    assert_eq!(said["nonce"], "n-1");
+    assert!(scene.clock.now().0 - said["time"].as_u64().unwrap() < 60_000, "{said}");
+    // A device that was replaced is nobody any more.
+    scene.house.device(&scene.door).await;
+    for (method, data) in [
+        ("device.sync", scene.sync()),
+        ("event.report", scene.batch(1..=1)),
+        ("command.report", json!({ "ledger": scene.ledger(scene.clock.now()) })),
+    ] {
+        assert_eq!(scene.of_device(method, &data).await, Err(404), "{method}");
+    }
+    scene.house.stop().await;
+}
+
+/// A key of the API is one command, shown as it is by now; with another body it is a mistake.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_command_is_made_once_for_an_idempotency_key() {
+    let scene = scene().await;
+    let path = format!("/v1/doors/{}/commands", scene.door);
+    let key = [("Idempotency-Key", "open-1")];
+    let body = r#"{"kind":"unlock","within_ms":20000}"#;
+    let (one, two) = tokio::join!(
+        raw(&scene.house, "POST", &path, &key, body),
+        raw(&scene.house, "POST", &path, &key, body)
+    );
+    let three = raw(&scene.house, "POST", &path, &key, body).await;
+    for (status, _, made) in [&one, &two, &three] {
+        assert_eq!((*status, &made["id"]), (202, &one.2["id"]), "{made}");
+    }
+    assert!(three.1.contains("idempotency-replayed: true"), "{}", three.1);
+    let other = raw(&scene.house, "POST", &path, &key, r#"{"kind":"unlock"}"#).await;
+    assert_eq!((other.0, other.2["code"].as_str()), (422, Some("idempotency_key_reused")));
+    let (status, cancelled) = scene
+        .house
+        .ask("POST", &format!("/v1/commands/{}/cancel", one.2["id"].as_str().unwrap()), None)
+        .await;
+    assert_eq!((status, &cancelled["state"]), (200, &json!("cancelled")));
+    let again = raw(&scene.house, "POST", &path, &key, body).await;
+    assert_eq!((again.0, &again.2["state"]), (200, &json!("cancelled")), "as it is by now");
+    assert_eq!(scene.house.get("/v1/commands").await["items"].as_array().unwrap().len(), 1);
+    scene.house.stop().await;
+}
+
 /// A door that could not remember another command is not asked: who wants in hears it at once, and when to come again.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_door_with_too_much_under_way_says_so_at_once() {

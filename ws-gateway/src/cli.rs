@@ -23,7 +23,7 @@ Examples:
       Is it ready, and what does it do.
 
 Any field can be set by a variable: KEYWAY_GATEWAY_<FIELD>, two underscores between a section and its field.
-Exit codes: 0 after a drain, 1 when it could not start, 2 for a wrong configuration.";
+Exit codes: 0 after a drain, 1 when it could not start or was told to stop twice, 2 for a wrong configuration.";
 
 /// The sockets of doors and phones: a WebSocket gateway in front of Redis.
 #[derive(Parser)]
@@ -92,11 +92,20 @@ pub fn start_logs(log: &LogConfig) {
     }
 }
 
-/// SIGTERM from an orchestrator, or Ctrl-C. A second one is left to the system: it kills.
+/// SIGTERM from an orchestrator, or Ctrl-C. A second one ends the process where it stands: whoever says it twice does not
+/// want to wait for the drain.
 pub fn stop_signal() -> anyhow::Result<impl Future<Output = ()>> {
     let mut terminate = signal(SignalKind::terminate()).context("listening for SIGTERM")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("listening for SIGINT")?;
-    Ok(async move {
+    let mut next = async move || {
         futures::future::select(std::pin::pin!(terminate.recv()), std::pin::pin!(interrupt.recv())).await;
+    };
+    Ok(async move {
+        next().await;
+        tokio::spawn(async move {
+            next().await;
+            tracing::warn!("a second signal: the drain is given up");
+            std::process::exit(1);
+        });
     })
 }

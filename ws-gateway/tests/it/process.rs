@@ -330,6 +330,36 @@ fn a_stop_before_the_start_is_over() {
     assert_eq!(status.code(), Some(0), "not killed by the signal: {status}");
 }
 
+/// The drain of a node with open sockets takes its window; a second signal does not wait for it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_second_signal_ends_a_drain() {
+    let public = SocketAddr::from(([127, 0, 0, 1], free_port()));
+    let mut child = gateway_command(&[
+        ("LISTEN", &public.to_string()),
+        ("PRIVATE_LISTEN", "127.0.0.1:0"),
+        ("INSECURE", "true"),
+    ])
+    .spawn()
+    .unwrap();
+    tokio::task::block_in_place(|| wait_for_port("the gateway", public.port()));
+    let mut open = Vec::new();
+    for _ in 0..50 {
+        open.push(Raw::connected(public).await);
+    }
+    let signal = || {
+        let pid = child.id().to_string();
+        assert!(Command::new("kill").args(["-TERM", &pid]).status().unwrap().success());
+    };
+    signal();
+    let begun = Instant::now();
+    while !tokio::task::block_in_place(|| ask(public, "/health/ready")).contains("draining") {
+        assert!(begun.elapsed() < PATIENCE, "not draining");
+    }
+    signal();
+    let status = tokio::task::block_in_place(|| child.wait()).unwrap();
+    assert_eq!(status.code(), Some(1), "ended by itself, before its window was over");
+}
+
 pub fn ask(address: SocketAddr, path: &str) -> String {
     use std::io::{Read, Write};
     let mut stream = TcpStream::connect(address).unwrap();

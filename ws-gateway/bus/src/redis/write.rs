@@ -22,14 +22,15 @@ use crate::redis::send::Sender;
 /// Commands waiting in the connection's own queue; each is a pipeline.
 pub(crate) const WAITING_MAX: usize = 4096;
 
-/// Requests waiting for the task that writes: a second of them at the most that one node reads from its sockets.
-const ASKED_MAX: usize = 16_384;
+/// Requests waiting for the task that writes, beside those that Redis has not answered: a second of them at the rate that
+/// one node is measured at. At the 64 KiB that one may have, 256 MiB.
+const ASKED_MAX: usize = 4096;
 
 /// Requests in one pipeline: enough for a burst of devices, little enough that the first does not wait for the last.
 const PIPELINE_MAX: usize = 128;
 
 /// Pipelines that Redis has not answered. More only wait somewhere else.
-const UNANSWERED_MAX: usize = 64;
+const UNANSWERED_MAX: usize = 32;
 
 const ATTEMPTED: &str = "queueing a request";
 

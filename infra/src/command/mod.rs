@@ -121,7 +121,12 @@ impl Session<'_> {
                 folders.environments
             );
         }
-        let loaded = Environment::load(name, &folders.loader()).map_err(|problems| self.bad(&problems))?;
+        let loader = folders.loader();
+        let loaded = Environment::load(name, &loader).map_err(|problems| self.bad(&problems))?;
+        let beside = environment::neighbours(&loader, &loaded);
+        if beside.has_errors() {
+            return Err(self.bad(&beside).into());
+        }
         if !loaded.warnings.is_empty() && !self.output.is_json() {
             self.output.note(&loaded.warnings.text(self.color()));
         }

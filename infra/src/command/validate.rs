@@ -13,7 +13,8 @@ pub(super) fn run(session: &Session<'_>) -> anyhow::Result<Exit> {
     let (names, problems) = match &session.cli.global.environment {
         Some(name) => match Environment::load(name, &loader) {
             Ok(loaded) => {
-                let problems = drawn(&loaded).join(loaded.warnings.clone());
+                let beside = environment::neighbours(&loader, &loaded);
+                let problems = drawn(&loaded).join(beside).join(loaded.warnings.clone());
                 (vec![loaded.environment.name.clone()], problems)
             }
             Err(problems) => (Vec::new(), problems),

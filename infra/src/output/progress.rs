@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::io::IsTerminal;
 use std::sync::Mutex;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 use infra_engine::execute::Event;
@@ -17,9 +17,13 @@ pub struct Progress<'a> {
     output: &'a Output,
     bars: Option<MultiProgress>,
     running: Mutex<BTreeMap<(Address, String), ProgressBar>>,
-    /// The last thing each step said it waits for, so that a line in a pipe is not repeated at every look.
-    waiting: Mutex<BTreeMap<Address, String>>,
+    /// What each step said last that it waits for, since when, and when it was said: a pipe gets a line when it changes, and
+    /// one a minute as long as it lasts.
+    waiting: Mutex<BTreeMap<Address, (String, Instant, Instant)>>,
 }
+
+/// Silence of this length makes people look whether it still runs.
+const SILENCE_MAX: Duration = Duration::from_secs(60);
 
 impl<'a> Progress<'a> {
     pub fn new(output: &'a Output) -> Self {
@@ -83,10 +87,17 @@ impl<'a> Progress<'a> {
         match event {
             Event::Started { .. } => {}
             Event::Waiting { address, what, .. } => {
-                let said = lock(&self.waiting).insert(address.clone(), what.clone());
-                if said.as_ref() != Some(what) {
-                    self.output.note(&format!("  … {address}  {what}"));
+                let now = Instant::now();
+                let mut waiting = lock(&self.waiting);
+                let known = waiting.get(address).filter(|(said, ..)| said == what).cloned();
+                let (since, said) = known.map_or((now, None), |(_, since, said)| (since, Some(said)));
+                if said.is_some_and(|said| now - said < SILENCE_MAX) {
+                    return;
                 }
+                waiting.insert(address.clone(), (what.clone(), since, now));
+                let minutes = (now - since).as_secs() / 60;
+                let still = if minutes > 0 { format!(", for {minutes} min now") } else { String::new() };
+                self.output.note(&format!("  … {address}  {what}{still}"));
             }
             Event::Done { address, what, elapsed, .. } => {
                 self.output.note(&format!("  ✓ {address}  {what}  {:.1} s", elapsed.as_secs_f64()));

@@ -71,11 +71,13 @@ impl DoorCore {
                 reply.wanted.iter().for_each(|range| self.events.asked_for(*range));
                 let from = reply.wanted.first().map_or(reply.watermark + 1, |range| range.from);
                 // An answer that says the same as the one before has not been moved by the batch in between: the same
-                // batch would come back at once, for ever. The next sync or the next event tries again.
+                // batch would come back at once, for ever. It goes again when an unanswered call would.
                 let moved = self.answered_last.as_ref() != Some(&reply);
                 self.answered_last = Some(reply);
                 if moved {
                     self.report_from(from, mono, out);
+                } else if self.events.held().is_some() {
+                    self.report_call = Some((id, MonoMs(mono.0 + CALL_TIMEOUT_MS)));
                 }
             }
         } else if self.ledger_call.is_some_and(|(call, _)| call == id) {

@@ -72,7 +72,8 @@ impl Environment {
         document.origins(&Path::default(), &mut origins);
         let refused = std::mem::take(&mut findings.unusable);
         let nameless = !document.table().is_some_and(|table| table.contains_key("name"));
-        if merged.complete && merged.chain.len() == 1 && nameless && refused.is_empty() {
+        let misnamed = refused.iter().any(|path| path.0 == ["name"]);
+        if merged.complete && merged.chain.len() == 1 && nameless && !misnamed {
             // What a base leaves to others is not missing.
             findings.problems.push(is_a_base(&merged.chain[0], &document, loader));
             return Err(Problems::new(findings.problems, sources));

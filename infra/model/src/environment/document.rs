@@ -147,26 +147,32 @@ pub fn read(source: &Source) -> (Node, Vec<Problem>) {
     (document, problems)
 }
 
+/// The table that a line opens: `[services.app]`. A header that is still being typed has no end yet; a line of an array has
+/// commas or other values.
+fn header(line: &str) -> Option<Path> {
+    let inner = line.split('#').next().unwrap_or_default().trim().strip_prefix('[')?;
+    let inner = inner.trim_matches(['[', ']']);
+    let plain = |c: char| c.is_ascii_alphanumeric() || "-_.\" ".contains(c);
+    inner.chars().all(plain).then(|| Path::parse(&inner.replace(' ', "")))
+}
+
 /// Where the key that stands at these bytes for the second time stands for the first: the table is that of the last header
 /// above, and the dotted keys before it on its line lead on from there.
 fn first_of(source: &Source, document: &Node, second: Range<usize>) -> Option<Origin> {
     let text = &source.text;
     let line_start = text.get(..second.start)?.rfind('\n').map_or(0, |newline| newline + 1);
     let written = text.get(line_start..second.end)?.trim_start();
-    let header =
-        |line: &str| Some(Path::parse(&line.trim_start().strip_prefix('[')?.replace(['[', ']', ' '], "")));
-    let path = match header(written) {
-        Some(path) => path,
-        None => {
-            let above = text[..line_start].lines().rev().find_map(|line| {
-                let line = line.split('#').next().unwrap_or_default().trim();
-                if line.ends_with(']') && !line.contains('=') { header(line) } else { None }
-            });
-            let mut path = above.unwrap_or_default();
-            path.0.extend(Path::parse(&written.replace(' ', "")).0);
-            path
-        }
-    };
+    if let Some(path) = header(written) {
+        // The tree holds the second of two tables: the first is looked for among the headers above.
+        let mut start = 0;
+        return text[..line_start].split_inclusive('\n').find_map(|line| {
+            let bytes = start..start + line.trim_end().len();
+            start += line.len();
+            (header(line)? == path).then(|| source.origin(bytes))
+        });
+    }
+    let mut path = text[..line_start].lines().rev().find_map(header).unwrap_or_default();
+    path.0.extend(Path::parse(&written.replace(' ', "")).0);
     let (last, tables) = path.0.split_last()?;
     let mut node = document;
     for key in tables {

@@ -234,8 +234,9 @@ fn one_rule(rule: &Node, path: &str, sets: &[&str], add: &mut impl FnMut(Problem
     if let Some(set) = set.filter(|set| !sets.contains(set)) {
         let near = crate::environment::nearest(set, sets.iter().copied()).map(|near| format!("\"{near}\""));
         let message = format!("there is no address set \"{set}\"");
+        let allowed = if sets.is_empty() { format!("a table [address_sets.{set}]") } else { sets.join(", ") };
         add(Problem::error("undeclared", format!("{path}.addresses"), message)
-            .allowed(sets.join(", "))
+            .allowed(allowed)
             .near(near.as_deref()));
     }
 }

@@ -3,6 +3,8 @@
 //! real sockets. `cargo bench -p app-core --bench path` prints three tables.
 #![allow(clippy::unwrap_used)]
 
+#[path = "../tests/it/cache.rs"]
+mod cache;
 #[allow(dead_code)]
 #[path = "../tests/it/house.rs"]
 mod house;
@@ -15,6 +17,7 @@ use app_core::relay::METHODS;
 use app_core::relay::calls::Call;
 use app_core::serve::Server;
 use app_core::source::Clock;
+use cache::Redis;
 use house::{ADMIN, House, SECRET};
 use keyway_bus::{Bus, RedisBus, RedisOptions};
 use keyway_devices::enrolling::dice_of_the_system;
@@ -24,6 +27,7 @@ use keyway_devices::net::{Forward, PhoneLink, run_door};
 use keyway_devices::scene::DoorShell;
 use keyway_domain::clock::ClockQuality;
 use keyway_domain::command::State;
+use keyway_domain::command::room::COMMANDS_MAX;
 use keyway_domain::event::outbox::EventOutbox;
 use keyway_domain::event::{Epoch, EventKind, Occurred};
 use keyway_domain::id::DoorId;
@@ -31,7 +35,6 @@ use keyway_domain::message::device::EventReport;
 use keyway_domain::sign::Kind;
 use keyway_domain::time::UnixMs;
 use postgres::Postgres;
-use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -40,38 +43,16 @@ use tokio::sync::{mpsc, watch};
 
 const UNLOCKS: usize = 500;
 /// Unlocks that are not counted: connections, statements and caches become warm.
-const WARM: usize = 50;
+const WARM: usize = 4 * DOORS;
+/// In turn, so that none of them gets more commands than its ledger holds while they live.
+const DOORS: usize = 16;
+const _: () = assert!((UNLOCKS + WARM).div_ceil(DOORS) < COMMANDS_MAX);
 const REQUESTS_PER_S: u32 = 500;
 const API_S: u32 = 10;
 const DEVICES: usize = 32;
 const BATCHES: usize = 60;
 /// Connections that the API's requests are spread over.
 const CONNECTIONS: usize = 16;
-
-struct Redis(Child, String);
-
-impl Redis {
-    fn start() -> Self {
-        let port =
-            std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port().to_string();
-        let child = Command::new("redis-server")
-            .args(["--port", &port, "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"])
-            .stdout(Stdio::null())
-            .spawn()
-            .expect("redis-server is needed: Debian's package is `redis-server`");
-        while std::net::TcpStream::connect(format!("127.0.0.1:{port}")).is_err() {
-            std::thread::park_timeout(Duration::from_millis(10));
-        }
-        Self(child, format!("redis://127.0.0.1:{port}"))
-    }
-}
-
-impl Drop for Redis {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
 
 fn percentiles(mut times: Vec<Duration>) -> String {
     times.sort_unstable();
@@ -84,7 +65,7 @@ fn core_config(redis: &Redis, database: &Postgres, socket_url: &str) -> Config {
         "listen = \"127.0.0.1:0\"\nprivate_listen = \"127.0.0.1:0\"\n[store]\nurl = \"{}\"\n[bus]\nurl = \"{}\"\n\
          [keys]\nroot_secret = \"{SECRET}\"\n[admin]\nkey = \"{ADMIN}\"\n[gateway]\nsocket_url = \"{socket_url}\"\n",
         database.url("bench"),
-        redis.1
+        redis.url()
     );
     Config::load(Some(("bench.toml", &text)), []).unwrap()
 }
@@ -115,40 +96,59 @@ fn start_door(enrolment: &DoorEnrolment) -> watch::Receiver<(usize, usize, Insta
     told
 }
 
-async fn unlocks(house: &House) {
-    let door = house.door("Front").await;
+/// A door whose ledger can take every command that it gets here: nobody waits for a deadline.
+struct Opening {
+    id: DoorId,
+    seen: watch::Receiver<(usize, usize, Instant)>,
+}
+
+async fn unlocks(house: &House, postmaster: u32) {
     let person = house.person("Ada").await;
-    house.grant(&person, &door).await;
-    let mut seen = start_door(&house.device(&door).await);
+    let mut names = Vec::new();
+    for number in 0..DOORS {
+        let door = house.door(&format!("Front {number}")).await;
+        house.grant(&person, &door).await;
+        names.push(door);
+    }
     let enrolment = house.phone(&person).await;
-    // The door has a bundle with the phone's key: it is connected and has synced.
-    seen.wait_for(|(_, credentials, _)| *credentials == 1).await.unwrap();
+    let mut doors = Vec::new();
+    for name in names {
+        let mut seen = start_door(&house.device(&name).await);
+        // The door has a bundle with the phone's key: it is connected and has synced.
+        seen.wait_for(|(_, credentials, _)| *credentials == 1).await.unwrap();
+        doors.push(Opening { id: DoorId::parse(&name).unwrap(), seen });
+    }
     let mut phone = enrolment.phone().unwrap();
     let mut link = PhoneLink::open(&enrolment.endpoint(None).unwrap()).await.unwrap();
     let mut dice = dice_of_the_system().unwrap();
-    let id = DoorId::parse(&door).unwrap();
     let (mut there, mut back, mut whole) = (Vec::new(), Vec::new(), Vec::new());
+    let mut cpu = 0.0;
     for number in 0..WARM + UNLOCKS {
-        let before = seen.borrow().0;
+        if number == WARM {
+            cpu = cpu_s(Some(postmaster));
+        }
+        let door = &mut doors[number % DOORS];
+        let before = door.seen.borrow().0;
         let asked = Instant::now();
-        let state = link.unlock(&mut phone, id, 10_000, Forward::begin(), dice.bytes()).await.unwrap();
+        let state = link.unlock(&mut phone, door.id, 10_000, Forward::begin(), dice.bytes()).await.unwrap();
         let told = Instant::now();
+        phone.known.clear();
         if number < WARM && state != State::Executed {
             // A ledger takes no command that may have been made before it began: the first comes too soon.
-            phone.known.clear();
             tokio::time::sleep(Duration::from_millis(50)).await;
             continue;
         }
         assert_eq!(state, State::Executed);
-        let opened = seen.wait_for(|(moved, ..)| *moved > before).await.unwrap().2;
-        phone.known.clear();
+        let opened = door.seen.wait_for(|(moved, ..)| *moved > before).await.unwrap().2;
         if number >= WARM {
             there.push(opened - asked);
             back.push(told.saturating_duration_since(opened));
             whole.push(told - asked);
         }
     }
-    println!("\n| {UNLOCKS} unlocks, one after the other | p50 ms | p90 ms | p99 ms |\n|---|---|---|---|");
+    println!(
+        "\n| {UNLOCKS} unlocks at {DOORS} doors, one after the other | p50 ms | p90 ms | p99 ms |\n|---|---|---|---|"
+    );
     println!(
         "| phone, gateway, Redis, core, decision and commit, Redis, gateway, door: the bolt moves | {} |",
         percentiles(there)
@@ -158,6 +158,8 @@ async fn unlocks(house: &House) {
         percentiles(back)
     );
     println!("| phone to door to phone | {} |", percentiles(whole));
+    let each_ms = (cpu_s(Some(postmaster)) - cpu) * 1_000.0 / UNLOCKS as f64;
+    println!("\nCPU of all of them and Postgres, without Redis: {each_ms:.2} ms for each unlock");
 }
 
 /// One request on a connection that stays.
@@ -337,14 +339,14 @@ async fn measure() {
     ];
     let variables = variables.map(|(name, value)| (format!("{}{name}", ws_gateway::config::PREFIX), value));
     let gateway_config = ws_gateway::Config::load(None, variables).unwrap();
-    let options = RedisOptions::new(redis.1.clone());
+    let options = RedisOptions::new(redis.url().to_owned());
     let gateway = ws_gateway::Gateway::start(gateway_config, async |sink| {
         Ok(RedisBus::connect(options, sink).await? as Arc<dyn Bus>)
     });
     let gateway = gateway.await.unwrap();
     let gateway = tokio::spawn(gateway.run(std::future::pending()));
     let house = House::of(server, tempfile::tempdir().unwrap()).await;
-    unlocks(&house).await;
+    unlocks(&house, database.pid).await;
     api(&house).await;
     house.stop().await;
     gateway.abort();
@@ -355,7 +357,16 @@ fn main() {
     if !std::env::args().any(|argument| argument == "--bench") {
         return;
     }
+    // `-- unlocks` or `-- reports`: one of the two; both without a word.
+    let asked = |word: &str| {
+        let mut words = std::env::args().skip(1).filter(|argument| !argument.starts_with("--")).peekable();
+        words.peek().is_none() || words.any(|argument| argument == word)
+    };
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
-    runtime.block_on(measure_reports());
-    runtime.block_on(measure());
+    if asked("reports") {
+        runtime.block_on(measure_reports());
+    }
+    if asked("unlocks") {
+        runtime.block_on(measure());
+    }
 }

@@ -72,9 +72,11 @@ impl Arguments {
         }
         if let Some(folder) = &self.folder(&variables) {
             usual(&mut variables, "STORE__URL", format!("sqlite:{}", folder.join("keyway.db").display()));
-            if !matches!(self.verb, Some(Verb::Store(_))) {
-                embedded_secrets(folder, &mut variables)
-                    .with_context(|| format!("preparing --data {}", folder.display()))?;
+            let preparing = || format!("preparing --data {}", folder.display());
+            match &self.verb {
+                Some(Verb::Store(verb)) if verb.begins() => private_folder(folder).with_context(preparing)?,
+                Some(Verb::Store(_)) => {}
+                _ => embedded_secrets(folder, &mut variables).with_context(preparing)?,
             }
         }
         let file = match &self.config {
@@ -110,10 +112,7 @@ fn usual(variables: &mut Vec<(String, String)>, field: &str, value: String) {
 
 /// Root secret and administrator's key of a small company, each in a file that only its owner reads.
 fn embedded_secrets(folder: &Path, variables: &mut Vec<(String, String)>) -> anyhow::Result<()> {
-    // Names and sealed keys are in the database: nobody else looks in here.
-    std::os::unix::fs::DirBuilderExt::mode(&mut std::fs::DirBuilder::new(), 0o700)
-        .recursive(true)
-        .create(folder)?;
+    private_folder(folder)?;
     let secret = folder.join("root-secret");
     kept(&secret)?;
     let admin = kept(&folder.join("admin-key"))?;
@@ -123,6 +122,12 @@ fn embedded_secrets(folder: &Path, variables: &mut Vec<(String, String)>) -> any
     }
     usual(variables, "ADMIN__KEY", admin);
     Ok(())
+}
+
+/// Names and sealed keys are in the database: nobody else looks in here.
+fn private_folder(folder: &Path) -> std::io::Result<()> {
+    let mut builder = std::fs::DirBuilder::new();
+    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700).recursive(true).create(folder)
 }
 
 /// A secret in a file, made at the first start.
@@ -152,6 +157,7 @@ pub async fn run(arguments: Arguments, config: Config) -> anyhow::Result<ExitCod
 async fn serve(embedded: bool, config: Config) -> anyhow::Result<ExitCode> {
     // Heard from the start: whoever sees that core listens may end it at once.
     let stop = stop_signal()?;
+    let _sole = sole(&config.store.url)?;
     let server = if embedded {
         Server::embedded(config, Clock::default()).await?
     } else {
@@ -166,6 +172,21 @@ async fn serve(embedded: bool, config: Config) -> anyhow::Result<ExitCode> {
     );
     server.run(stop).await?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// A SQLite file has one core. The lock is the process's: it ends with it, however that ends.
+fn sole(url: &str) -> anyhow::Result<Option<std::fs::File>> {
+    let Some(path) = url.strip_prefix("sqlite:") else { return Ok(None) };
+    let path = format!("{}.core-lock", path.strip_prefix("//").unwrap_or(path));
+    let file = std::fs::OpenOptions::new().create(true).truncate(false).write(true).open(&path);
+    let file = file.with_context(|| format!("store.url: making {path}"))?;
+    match file.try_lock() {
+        Ok(()) => Ok(Some(file)),
+        Err(std::fs::TryLockError::WouldBlock) => {
+            anyhow::bail!("store.url: another core runs on this file ({path} is held); several need Postgres")
+        }
+        Err(std::fs::TryLockError::Error(error)) => Err(error).with_context(|| format!("locking {path}")),
+    }
 }
 
 fn start_logs(log: &LogConfig) {

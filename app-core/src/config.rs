@@ -70,6 +70,13 @@ pub struct GatewayConfig {
 }
 
 impl GatewayConfig {
+    /// Nobody has set it.
+    pub fn is_usual(&self) -> bool {
+        let usual: toml::Table = toml::from_str(DEFAULTS).expect("the defaults are TOML; a test reads them");
+        let usual = usual.get("gateway").and_then(|section| section.get("socket_url"));
+        usual.and_then(toml::Value::as_str) == Some(self.socket_url.as_str())
+    }
+
     /// As a WebSocket's address: an environment knows its load balancer by https.
     pub fn address(&self) -> String {
         match self.socket_url.strip_prefix("http") {
@@ -142,11 +149,19 @@ impl Config {
                 faults.push(format!("{name}: {fault}"));
             }
         }
-        if !faults.is_empty() {
-            return Err(ConfigFaults(faults));
+        faults.extend(take_misfits(&mut merged));
+        match Self::deserialize(merged) {
+            // Everything that is wrong with what is left, together with what was not even readable.
+            Ok(config) if !faults.is_empty() => {
+                faults.extend(config.faults());
+                Err(ConfigFaults(faults))
+            }
+            Ok(config) => Ok(config),
+            Err(error) => {
+                faults.push(one_line(&error));
+                Err(ConfigFaults(faults))
+            }
         }
-        Self::deserialize(merged)
-            .map_err(|error| ConfigFaults(vec![error.to_string().trim_end().replace('\n', " ")]))
     }
 
     fn store_fault(&self) -> Option<String> {
@@ -217,6 +232,51 @@ impl Config {
     }
 }
 
+fn one_line(error: &toml::de::Error) -> String {
+    error.to_string().trim_end().replace('\n', " ")
+}
+
+/// Takes out every field that is not known or of another type, puts the default in its place, and says what was wrong: each
+/// is tried alone over the defaults, so that one does not hide the next.
+fn take_misfits(merged: &mut toml::Table) -> Vec<String> {
+    let defaults: toml::Table = toml::from_str(DEFAULTS).expect("the defaults are TOML; a test reads them");
+    let mut faults = Vec::new();
+    for (name, value) in merged.clone() {
+        let fields: Vec<(Option<String>, toml::Value)> = match (&value, defaults.get(&name)) {
+            (toml::Value::Table(section), Some(toml::Value::Table(_))) => {
+                section.iter().map(|(field, value)| (Some(field.clone()), value.clone())).collect()
+            }
+            _ => vec![(None, value)],
+        };
+        for (field, value) in fields {
+            let usual = match &field {
+                Some(field) => defaults.get(&name).and_then(|section| section.get(field)),
+                None => defaults.get(&name),
+            };
+            if usual == Some(&value) {
+                continue;
+            }
+            let put = |table: &mut toml::Table, value: Option<toml::Value>| {
+                let (table, key) = match (&field, table.get_mut(&name)) {
+                    (Some(field), Some(toml::Value::Table(section))) => (section, field.clone()),
+                    _ => (table, name.clone()),
+                };
+                match value {
+                    Some(value) => table.insert(key, value),
+                    None => table.remove(&key),
+                };
+            };
+            let mut alone = defaults.clone();
+            put(&mut alone, Some(value));
+            if let Err(error) = Config::deserialize(alone) {
+                faults.push(one_line(&error));
+                put(merged, usual.cloned());
+            }
+        }
+    }
+    faults
+}
+
 /// The names that an environment's blueprint gives to every service, and the fields that they fill.
 fn blueprint(variables: &[(String, String)]) -> Vec<(&'static str, String)> {
     let find =
@@ -261,21 +321,8 @@ pub fn with_password(url: &str, password: &str) -> String {
     }
 }
 
-macro_rules! hide_secrets {
-    ($($type:ident: $($shown:ident),* ; $($hidden:ident),*;)*) => {
-        $(impl std::fmt::Debug for $type {
-            fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-                out.debug_struct(stringify!($type))
-                    $(.field(stringify!($shown), &self.$shown))*
-                    $(.field(stringify!($hidden), &if self.$hidden.is_empty() { "unset" } else { "set" }))*
-                    .finish()
-            }
-        })*
-    };
-}
-
 // URLs may hold passwords.
-hide_secrets! {
+ws_gateway::hide_secrets! {
     StoreConfig: migrate; url, password;
     KeysConfig: root_secret_file; root_secret;
     AdminConfig: ; key;
@@ -335,6 +382,11 @@ mod tests {
         for (text, variables, expected) in [
             ("nonsense = 1", &[("TOKEN_SIGNING_KEY", SECRET)][..], "unknown field `nonsense`"),
             ("listen = ", &[], "core.toml: TOML parse error"),
+            ("[tokens]\nlife_s = \"soon\"", &[("KEYWAY_CORE_LISTEN", "here")], "life_s"),
+            ("[tokens]\nlife_s = \"soon\"", &[("KEYWAY_CORE_LISTEN", "here")], "invalid socket address"),
+            ("tokens = 1\n[store]\nurl = \"mysql://x\"\nmore = 1", &[], "more"),
+            ("tokens = 1\n[store]\nurl = \"mysql://x\"\nmore = 1", &[], "store.url: must start with"),
+            ("tokens = 1\n[store]\nurl = \"mysql://x\"\nmore = 1", &[], "tokens"),
             ("", &[("KEYWAY_CORE_LISTEN__X", "1")], "KEYWAY_CORE_LISTEN__X: `listen` has no fields inside"),
             ("", &[], "TOKEN_SIGNING_KEY"),
         ] {

@@ -64,8 +64,10 @@ impl Core {
     pub async fn open(config: &Config, clock: Clock) -> anyhow::Result<Arc<Self>> {
         let secret = root_secret(config)?;
         let (sender, receiver) = mpsc::channel(tokens::REVOCATIONS_MAX);
+        let options = store_options(&config.store);
+        let place = options.place();
         let store =
-            Store::open(store_options(&config.store)).await.context("opening the store (store.url)")?;
+            Store::open(options).await.with_context(|| format!("opening the store (store.url): {place}"))?;
         let core = Arc::new(Self {
             store,
             root: Root::new(&secret),
@@ -107,13 +109,21 @@ impl Core {
     /// Writes a decision; afterwards those who wait for a command that it ended are woken, and the facts in memory
     /// follow what has changed of them.
     pub async fn commit(&self, scope: TenantScope, change: Change) -> Result<Committed, StoreError> {
-        let ended: Vec<_> =
-            change.commands.iter().map(|write| (write.row.id(), write.row.record.state)).collect();
+        let ended: Vec<_> = change
+            .commands
+            .iter()
+            .map(|write| &write.row)
+            .filter(|row| row.record.state.is_final())
+            .cloned()
+            .collect();
         let changed: Vec<(usize, RecordChange)> =
             change.records.iter().cloned().enumerate().filter(|(_, one)| is_fact(one)).collect();
         let at = change.at;
         let committed = self.store.commit(scope, change).await?;
-        ended.into_iter().for_each(|(id, state)| self.waiting.changed(id, state));
+        for row in ended {
+            let version = committed.command_versions.iter().find(|(id, _)| *id == row.id());
+            self.waiting.changed(&row, version.map_or(row.version, |(_, version)| *version));
+        }
         let tenant =
             self.tenants.lock().unwrap_or_else(PoisonError::into_inner).get(&scope.tenant()).cloned();
         if let Some(tenant) = tenant.filter(|_| !changed.is_empty()) {

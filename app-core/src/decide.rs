@@ -7,4 +7,5 @@ pub mod lockdown;
 pub mod report;
 pub mod revoke;
 pub mod sync;
+pub mod travel;
 pub mod unlock;

@@ -62,6 +62,7 @@ metrics! {
     requests_failed = "keyway_core_requests_failed_total", "Requests answered with a temporary error.";
     events = "keyway_core_events_total", "Events of devices committed.";
     unlocks = "keyway_core_unlocks_total", "Unlocks decided.";
+    doors_busy = "keyway_core_doors_busy_total", "Unlocks refused because the door could not have remembered another command.";
     published = "keyway_core_published_total", "Publications sent from the outbox.";
     publish_failed = "keyway_core_publish_failed_total", "Publications that the bus did not take; they are sent again.";
     expired = "keyway_core_publications_expired_total", "Publications let go because they were too old to be worth sending.";
@@ -75,14 +76,17 @@ pub fn add(counter: &AtomicU64, number: u64) {
 }
 
 impl Metrics {
-    /// `waiting` calls wait for the end of a command.
-    pub fn prometheus(&self, waiting: usize) -> String {
+    /// `waiting` calls wait for the end of a command; `leads`: this process sends the publications.
+    pub fn prometheus(&self, waiting: usize, leads: bool) -> String {
         let mut out = String::with_capacity(4096);
         self.counters(&mut out);
         let _ = writeln!(
             out,
             "# HELP keyway_core_unlocks_waiting Calls that wait for the end of a command.\n\
-             # TYPE keyway_core_unlocks_waiting gauge\nkeyway_core_unlocks_waiting {waiting}"
+             # TYPE keyway_core_unlocks_waiting gauge\nkeyway_core_unlocks_waiting {waiting}\n\
+             # HELP keyway_core_leads Whether this process sends the publications: of several cores one does.\n\
+             # TYPE keyway_core_leads gauge\nkeyway_core_leads {}",
+            u8::from(leads)
         );
         self.request_time.write(&mut out, "keyway_core_request_seconds", "From delivery to answer.");
         self.unlock_time.write(

@@ -69,7 +69,7 @@ async fn answer(core: Arc<Core>, delivery: Delivery) -> Outcome {
     let begun = Instant::now();
     add(&core.metrics.requests, 1);
     let request = delivery.request;
-    let method = request.method.clone();
+    let (method, user) = (request.method.clone(), request.user.clone());
     if request.deadline_ms <= core.clock.now().0 {
         // Nobody waits any more; doing it now would be doing it late.
         add(&core.metrics.requests_late, 1);
@@ -89,7 +89,12 @@ async fn answer(core: Arc<Core>, delivery: Delivery) -> Outcome {
         }
         Err(refused) => {
             core.metrics.requests_refused.fetch_add(1, Ordering::Relaxed);
-            tracing::debug!(method, error = %refused, "refused");
+            if method == event_report::METHOD.name {
+                // A door repeats it and keeps its events: people have to know, and why.
+                tracing::warn!(method, device = user, error = %refused, "events are refused");
+            } else {
+                tracing::debug!(method, error = %refused, "refused");
+            }
         }
     }
     Outcome::Reply(answered.map_err(Into::into))

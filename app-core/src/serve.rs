@@ -66,9 +66,10 @@ impl Server {
         let for_bus = broker.clone();
         let gateway =
             Gateway::start(gateway_config, async |sink| Ok(for_bus.node(sink) as Arc<dyn Bus>)).await?;
-        // Port 0 is for tests: what the system gave is what is handed out.
-        if config.embedded.gateway_listen.port() == 0 {
-            config.gateway.socket_url = format!("ws://{}/connection/websocket", gateway.public_address()?);
+        // Where nobody said how it is reached from outside, it is reached where it listens.
+        if config.gateway.is_usual() {
+            let address = loopback(gateway.public_address()?);
+            config.gateway.socket_url = format!("ws://{address}/connection/websocket");
         }
         let core = Core::open(&config, clock).await?;
         Ok(Self { core, backend: broker.backend(), gateway: Some(gateway), public, private, config })
@@ -116,6 +117,8 @@ impl Server {
         }
         // These have nothing to finish: the outbox is in the database.
         let mut loops = JoinSet::new();
+        let leading = Arc::clone(&core);
+        loops.spawn(async move { leading.store.lead().await });
         loops.spawn(relay::outbox::run(Arc::clone(&core), Arc::clone(&channels)));
         loops.spawn(relay::timers::commands(Arc::clone(&core), Arc::clone(&channels)));
         loops.spawn(relay::timers::upkeep(Arc::clone(&core)));

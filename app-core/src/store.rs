@@ -10,8 +10,10 @@ pub mod change;
 pub mod error;
 mod group;
 pub mod kind;
+mod lead;
 mod migrate;
 mod plan;
+mod raise;
 mod readers;
 mod reads;
 pub mod row;
@@ -26,6 +28,7 @@ pub use error::StoreError;
 pub use scope::{System, TenantScope};
 
 use keyway_domain::time::UnixMs;
+use lead::Lead;
 use readers::Readers;
 use row::OutboxKey;
 use sql::Target;
@@ -70,6 +73,16 @@ impl StoreOptions {
         }
     }
 
+    /// The database as a person knows it, without user and password.
+    pub fn place(&self) -> String {
+        let url = self.url.split('?').next().unwrap_or_default();
+        match (url.strip_prefix("sqlite:"), url.rsplit_once('@')) {
+            (Some(path), _) => format!("the file {path}"),
+            (None, Some((_, place))) => format!("postgres://{place}"),
+            (None, None) => url.to_owned(),
+        }
+    }
+
     fn target(&self) -> Result<Target, StoreError> {
         let target = Target::parse(&self.url, self.password.as_deref(), self.deadline_ms)?;
         Ok(self.sqlite_pages_max.map_or_else(|| target.clone(), |pages| target.clone().bounded(pages)))
@@ -82,7 +95,8 @@ pub struct Store {
     readers: Arc<Readers>,
     jobs: mpsc::Sender<Job>,
     sent: Arc<Sent>,
-    signal: watch::Receiver<u64>,
+    signal: watch::Sender<u64>,
+    lead: Arc<Lead>,
     deadline_ms: u64,
 }
 
@@ -101,16 +115,19 @@ impl Store {
             migrate::demand_current(&target, options.deadline_ms).await?;
         }
         let (jobs, waiting) = mpsc::channel(options.queue_max.max(1));
-        let (raise, signal) = watch::channel(0);
+        let signal = watch::Sender::new(0);
+        let lead = Arc::new(Lead::new(target.clone()));
         let sent = Arc::new(Sent::default());
         let readers = Arc::new(Readers::new(target.clone(), options.readers_max, options.deadline_ms));
-        let writer = Writer::new(target, waiting, Arc::clone(&sent), raise, options.deadline_ms);
+        let shared = (Arc::clone(&sent), signal.clone(), Arc::clone(&lead));
+        let writer = Writer::new(target, waiting, shared, options.deadline_ms);
         tokio::spawn(writer.run());
-        Ok(Self { readers, jobs, sent, signal, deadline_ms: options.deadline_ms })
+        Ok(Self { readers, jobs, sent, signal, lead, deadline_ms: options.deadline_ms })
     }
 
     /// Writes what is queued and closes the connections. Calls afterwards are `Unavailable`.
     pub async fn close(&self) {
+        self.lead.resign().await;
         let (answer, closed) = oneshot::channel();
         if self.jobs.send(Job::Close { answer }).await.is_ok() {
             // An error means that the writer has ended already.
@@ -165,9 +182,25 @@ impl Store {
         Ok(())
     }
 
-    /// Changes whenever a commit of this process has put something into the outbox: what the relay waits for.
+    /// Changes whenever a commit has put something into the outbox: what the relay waits for. Those of other processes
+    /// are heard of while `lead` runs.
     pub fn outbox_signal(&self) -> watch::Receiver<u64> {
-        self.signal.clone()
+        self.signal.subscribe()
+    }
+
+    /// Takes part in who sends what is in the outbox, and hears of commits by the others. Runs until it is dropped.
+    pub async fn lead(&self) {
+        tokio::join!(self.lead.keep(), self.lead.listen(&self.signal));
+    }
+
+    /// Whether this process sends what is in the outbox: of several on one database one does.
+    pub fn leads(&self) -> bool {
+        self.lead.leads()
+    }
+
+    /// Returns when it does.
+    pub async fn until_it_leads(&self) {
+        self.lead.until_it_leads().await;
     }
 
     /// Forgets once-only keys that have expired; answers how many. At most some thousand at a time.

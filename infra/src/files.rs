@@ -11,6 +11,8 @@ const PLACES: &[(&str, &str)] = &[("infra/environments", "policies/waf"), ("envi
 pub struct Folders {
     pub environments: String,
     pub rule_sets: String,
+    /// Whether they are on disk. Where they are not, the shipped environments serve.
+    pub found: bool,
 }
 
 impl Folders {
@@ -22,12 +24,25 @@ impl Folders {
             for (environments, rule_sets) in PLACES {
                 if folder.join(environments).is_dir() {
                     let text = |path: &str| prefix.join(path).to_string_lossy().into_owned();
-                    return Self { environments: text(environments), rule_sets: text(rule_sets) };
+                    return Self {
+                        environments: text(environments),
+                        rule_sets: text(rule_sets),
+                        found: true,
+                    };
                 }
             }
             prefix.push("..");
         }
-        Self { environments: "environments".to_owned(), rule_sets: "policies/waf".to_owned() }
+        Self { environments: "environments".to_owned(), rule_sets: "policies/waf".to_owned(), found: false }
+    }
+
+    /// Whether `name` is only a shipped environment although this folder has environments of its own: one that somebody
+    /// deleted, or another working directory than was meant.
+    pub fn has_not(&self, name: &str) -> bool {
+        let path = format!("{}/{name}.toml", self.environments);
+        let shipped =
+            infra_model::shipped::file(&format!("{}/{name}.toml", infra_model::shipped::ENVIRONMENTS));
+        self.found && shipped.is_some() && !Path::new(&path).is_file()
     }
 
     pub fn loader(&self) -> Loader<'static> {

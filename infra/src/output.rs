@@ -3,6 +3,7 @@
 mod progress;
 
 use std::io::{IsTerminal, Write};
+use std::sync::OnceLock;
 
 use infra_model::render::Style;
 use serde_json::Value;
@@ -13,11 +14,13 @@ pub use progress::Progress;
 pub struct Output {
     pub format: Format,
     color: Color,
+    /// Why standard output took nothing more.
+    lost: OnceLock<String>,
 }
 
 impl Output {
     pub fn new(global: &Global) -> Self {
-        Self { format: global.format, color: global.color }
+        Self { format: global.format, color: global.color, lost: OnceLock::new() }
     }
 
     pub fn style(&self) -> Style {
@@ -41,9 +44,20 @@ impl Output {
         }
     }
 
-    /// Text on standard output. A reader that has closed the pipe ends nothing.
+    /// Text on standard output. A reader that has closed the pipe ends nothing; a full disk is told at the end, since half
+    /// a document looks like a whole one.
     pub fn text(&self, text: &str) {
-        let _ = std::io::stdout().lock().write_all(text.as_bytes());
+        let mut out = std::io::stdout().lock();
+        if let Err(error) = out.write_all(text.as_bytes()).and_then(|()| out.flush())
+            && error.kind() != std::io::ErrorKind::BrokenPipe
+        {
+            let _ = self.lost.set(error.to_string());
+        }
+    }
+
+    /// Why some of the answer is missing, if it is.
+    pub fn lost(&self) -> Option<&str> {
+        self.lost.get().map(String::as_str)
     }
 
     pub fn json(&self, value: &Value) {

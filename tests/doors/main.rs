@@ -7,8 +7,10 @@
 //! seed fixes the faults, not the operating system: a run is not repeated to the microsecond.
 #![allow(clippy::unwrap_used, reason = "a test says with a panic that it failed")]
 
+mod away;
 mod faults;
 mod ledger;
+mod restored;
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -159,7 +161,21 @@ fn whatever_fails_nothing_is_lost_doubled_late_or_made_up() {
         wait_for("doors and commands coming to rest", QUIET_MAX, || quiet(&places, &tenant, &folder));
     if let Err(error) = rested {
         let gateways: Vec<String> = apart.gateways.iter().map(Program::complaints).collect();
-        panic!("seed {seed}: {error}\ncore: {}\ngateways: {}", apart.core.complaints(), gateways.join("\n"));
+        let seen: Vec<String> = places
+            .lock()
+            .unwrap()
+            .iter()
+            .map(|place| {
+                let shown = tenant.get(&format!("/v1/devices/{}", place.device));
+                format!("{shown:?}\n{}", place.program.complaints())
+            })
+            .collect();
+        panic!(
+            "seed {seed}: {error}\ndoors: {}\ncore: {}\ngateways: {}",
+            seen.join("\n"),
+            apart.core.complaints(),
+            gateways.join("\n")
+        );
     }
 
     let doors: Vec<Door> = places.lock().unwrap().iter().map(|place| place.read(&folder)).collect();

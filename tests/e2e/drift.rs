@@ -10,14 +10,14 @@ use e2e::{Faults, Stack, scene};
 use serde_json::{Value, json};
 
 /// The account as someone at a console sees it.
-struct World<'a> {
+pub(crate) struct World<'a> {
     behind: &'a Behind,
-    standing: Vec<Thing>,
+    pub(crate) standing: Vec<Thing>,
 }
 
 impl World<'_> {
     #[track_caller]
-    fn id(&self, kind: &str, address: &str) -> String {
+    pub(crate) fn id(&self, kind: &str, address: &str) -> String {
         let found = self.standing.iter().find(|thing| thing.kind == kind && thing.address() == Some(address));
         found.map(|thing| thing.id.clone()).unwrap_or_else(|| {
             let known: Vec<_> = self.standing.iter().filter(|t| t.kind == kind).map(Thing::address).collect();
@@ -29,7 +29,7 @@ impl World<'_> {
         self.id("security-group", "network/group/app")
     }
 
-    fn call(&self, service: &str, call: &str, arguments: Value) -> Value {
+    pub(crate) fn call(&self, service: &str, call: &str, arguments: Value) -> Value {
         self.behind.call(service, call, arguments).unwrap()
     }
 
@@ -40,7 +40,7 @@ impl World<'_> {
         rules.iter().find(|rule| rule["IsEgress"] == json!(false)).unwrap().clone()
     }
 
-    fn listener(&self) -> String {
+    pub(crate) fn listener(&self) -> String {
         self.id("listener", "edge/listener/https")
     }
 
@@ -57,10 +57,10 @@ impl World<'_> {
 }
 
 /// One thing that somebody does, and the address under which a plan must speak of it.
-struct Drift {
-    what: &'static str,
-    address: &'static str,
-    act: fn(&World<'_>),
+pub(crate) struct Drift {
+    pub(crate) what: &'static str,
+    pub(crate) address: &'static str,
+    pub(crate) act: fn(&World<'_>),
 }
 
 const FIXED: &str = r#"{ "Type": "fixed-response", "FixedResponseConfig": { "StatusCode": "503" } }"#;
@@ -293,7 +293,7 @@ fn state(things: &[Thing]) -> Vec<String> {
 }
 
 #[track_caller]
-fn check(drifts: &[Drift]) {
+pub(crate) fn check(drifts: &[Drift]) {
     let stack = Stack::start().unwrap();
     stack.converge(scene::STAGING);
     let before = state(&stack.standing().unwrap());

@@ -7,5 +7,7 @@ mod drift;
 mod foreign;
 mod harness;
 mod lifecycle;
+mod loosened;
 mod patches;
+mod policy;
 mod refusals;

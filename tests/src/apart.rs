@@ -202,6 +202,10 @@ impl Tenant {
         self.call("POST", path, Some(body))
     }
 
+    pub fn put(&self, path: &str, body: &Value) -> Result<Value> {
+        self.call("PUT", path, Some(body))
+    }
+
     pub fn get(&self, path: &str) -> Result<Value> {
         self.call("GET", path, None)
     }

@@ -47,6 +47,17 @@ pub enum TokenFault {
     NotYet(&'static str),
 }
 
+impl TokenFault {
+    /// For the log: the part that says what to mend.
+    pub fn why(self) -> &'static str {
+        match self {
+            TokenFault::Invalid(why) | TokenFault::NotYet(why) => why,
+            TokenFault::Revoked => "revoked",
+            TokenFault::Expired => "expired",
+        }
+    }
+}
+
 /// Who is connected, with which rights, until when.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Identity {
@@ -70,6 +81,7 @@ pub struct Identity {
 pub struct SubscriptionGrant {
     pub channel: String,
     pub user: String,
+    pub tenant: String,
     pub info: Bytes,
     pub expires_at_s: u64,
 }
@@ -180,6 +192,7 @@ pub fn verify_subscription(
     Ok(SubscriptionGrant {
         channel,
         user: claims.sub.unwrap_or_default(),
+        tenant: claims.tenant.unwrap_or_default(),
         info: raw_bytes(claims.info),
         expires_at_s: claims.exp.unwrap_or_default(),
     })

@@ -8,7 +8,7 @@ use clap::Parser;
 use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;
 use ws_gateway::Config;
-use ws_gateway::config::{LogConfig, LogFormat};
+use ws_gateway::config::{ConfigFaults, LogConfig, LogFormat};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -23,7 +23,7 @@ Examples:
       Is it ready, and what does it do.
 
 Any field can be set by a variable: KEYWAY_GATEWAY_<FIELD>, two underscores between a section and its field.
-Exit codes: 0 after a drain, 1 when it could not start, 2 for a wrong configuration.";
+Exit codes: 0 after a drain, 1 when it could not start or was told to stop twice, 2 for a wrong configuration.";
 
 /// The sockets of doors and phones: a WebSocket gateway in front of Redis.
 #[derive(Parser)]
@@ -63,19 +63,18 @@ impl Arguments {
             }
         };
         let file = file.as_ref().map(|(name, text)| (name.as_str(), text.as_str()));
-        let config = Config::load(file, variables)?;
-        EnvFilter::try_new(&config.log.filter).map_err(|error| {
-            anyhow::anyhow!(
-                "log.filter = \"{}\": {error}; for example info or ws_gateway=debug",
-                config.log.filter
-            )
-        })?;
-        Ok(config)
+        let (config, mut faults) = Config::examine(file, variables);
+        if self.check_config
+            && let Err(fault) = check_files(&config)
+        {
+            faults.push(format!("{fault:#}"));
+        }
+        if faults.is_empty() { Ok(config) } else { Err(ConfigFaults(faults).into()) }
     }
 }
 
 /// What a start would read besides the configuration.
-pub fn check_files(config: &Config) -> anyhow::Result<()> {
+fn check_files(config: &Config) -> anyhow::Result<()> {
     let path = &config.tokens.jwks_file;
     if !path.is_empty() {
         let jwks = std::fs::read(path).with_context(|| format!("tokens.jwks_file: reading {path}"))?;
@@ -93,11 +92,20 @@ pub fn start_logs(log: &LogConfig) {
     }
 }
 
-/// SIGTERM from an orchestrator, or Ctrl-C. A second one is left to the system: it kills.
+/// SIGTERM from an orchestrator, or Ctrl-C. A second one ends the process where it stands: whoever says it twice does not
+/// want to wait for the drain.
 pub fn stop_signal() -> anyhow::Result<impl Future<Output = ()>> {
     let mut terminate = signal(SignalKind::terminate()).context("listening for SIGTERM")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("listening for SIGINT")?;
-    Ok(async move {
+    let mut next = async move || {
         futures::future::select(std::pin::pin!(terminate.recv()), std::pin::pin!(interrupt.recv())).await;
+    };
+    Ok(async move {
+        next().await;
+        tokio::spawn(async move {
+            next().await;
+            tracing::warn!("a second signal: the drain is given up");
+            std::process::exit(1);
+        });
     })
 }

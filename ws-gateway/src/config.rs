@@ -5,11 +5,16 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
 use serde::Deserialize;
+use tracing_subscriber::EnvFilter;
 
 use crate::auth::{Authority, Expectations, KeyFault, KeySet};
 use crate::limits::Limits;
-use crate::namespace::{ChannelOptions, Namespaces};
+use crate::namespace::{ChannelOptions, Namespaces, PLAIN};
 use crate::session::Rules;
+
+mod layers;
+
+pub use layers::{Layers, merge, set};
 
 /// Every variable of the gateway starts with this; two underscores go one level down.
 pub const PREFIX: &str = "KEYWAY_GATEWAY_";
@@ -123,32 +128,36 @@ impl Config {
         file: Option<(&str, &str)>,
         variables: impl IntoIterator<Item = (String, String)>,
     ) -> Result<Config, ConfigFaults> {
-        let mut merged: toml::Table =
+        let (config, faults) = Config::examine(file, variables);
+        if faults.is_empty() { Ok(config) } else { Err(ConfigFaults(faults)) }
+    }
+
+    /// The configuration without what cannot be read in it, and everything that is wrong.
+    pub fn examine(
+        file: Option<(&str, &str)>,
+        variables: impl IntoIterator<Item = (String, String)>,
+    ) -> (Config, Vec<String>) {
+        let mut defaults: toml::Table =
             toml::from_str(DEFAULTS).expect("the defaults are TOML; a test reads them");
         let variables: Vec<(String, String)> = variables.into_iter().collect();
-        lay_platform(&mut merged, &variables);
-        let mut faults = Vec::new();
+        lay_platform(&mut defaults, &variables);
+        let mut layers = Layers::<Config>::over(defaults);
         if let Some((name, text)) = file {
-            match toml::from_str::<toml::Table>(text) {
-                Ok(over) => merge(&mut merged, over),
-                Err(error) => faults.push(format!("{name}: {}", error.to_string().trim_end())),
-            }
+            layers.file(name, text);
         }
-        for (name, value) in variables {
+        for (name, value) in &variables {
             if let Some(path) = name.strip_prefix(PREFIX)
                 && path != "CONFIG"
-                && let Err(fault) = set(&mut merged, &path.to_lowercase(), &value)
             {
-                faults.push(format!("{name}: {fault}"));
+                layers.variable(name, &path.to_lowercase(), value);
             }
         }
-        if !faults.is_empty() {
-            return Err(ConfigFaults(faults));
+        let (mut config, mut faults) = layers.end();
+        if config.insecure {
+            config.namespaces.entry(PLAIN.to_owned()).or_insert_with(ChannelOptions::development);
         }
-        let config = Config::deserialize(merged)
-            .map_err(|error| ConfigFaults(vec![error.to_string().trim_end().replace('\n', " ")]))?;
-        let faults = config.faults();
-        if faults.is_empty() { Ok(config) } else { Err(ConfigFaults(faults)) }
+        faults.extend(config.faults());
+        (config, faults)
     }
 
     fn faults(&self) -> Vec<String> {
@@ -231,6 +240,12 @@ impl Config {
                 "server_api.key: shorter than 16 bytes, which can be guessed; use a random one".to_owned(),
             );
         }
+        if let Err(error) = EnvFilter::try_new(&self.log.filter) {
+            faults.push(format!(
+                "log.filter = \"{}\": {error}; for example info or ws_gateway=debug",
+                self.log.filter
+            ));
+        }
         if self.drain.window_ms > 110_000 {
             faults.push(format!(
                 "drain.window_ms = {}: at most 110000, Fargate kills after 120 s",
@@ -297,56 +312,8 @@ fn has_password(url: &str) -> bool {
         .is_some_and(|(_, password)| !password.is_empty())
 }
 
-/// Lays one table over another, field by field.
-pub fn merge(into: &mut toml::Table, over: toml::Table) {
-    for (key, value) in over {
-        match (into.get_mut(&key), value) {
-            (Some(toml::Value::Table(below)), toml::Value::Table(above)) => merge(below, above),
-            (_, value) => {
-                into.insert(key, value);
-            }
-        }
-    }
-}
-
-/// Sets `a__b` to a value written as TOML, or else taken as text.
-pub fn set(into: &mut toml::Table, path: &str, value: &str) -> Result<(), String> {
-    let (name, rest) = match path.split_once("__") {
-        Some((name, rest)) => (name, Some(rest)),
-        None => (path, None),
-    };
-    let Some(rest) = rest else {
-        let is_text = matches!(into.get(name), Some(toml::Value::String(_)));
-        let parsed =
-            format!("v = {value}").parse::<toml::Table>().ok().and_then(|mut table| table.remove("v"));
-        let value = match parsed {
-            Some(parsed) if !is_text || parsed.is_str() => parsed,
-            _ => toml::Value::String(value.to_owned()),
-        };
-        into.insert(name.to_owned(), value);
-        return Ok(());
-    };
-    match into.entry(name).or_insert_with(|| toml::Value::Table(toml::Table::new())) {
-        toml::Value::Table(table) => set(table, rest, value),
-        _ => Err(format!("`{name}` has no fields inside")),
-    }
-}
-
-macro_rules! hide_secrets {
-    ($($type:ident: $($shown:ident),* ; $($hidden:ident),*;)*) => {
-        $(impl std::fmt::Debug for $type {
-            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-                f.debug_struct(stringify!($type))
-                    $(.field(stringify!($shown), &self.$shown))*
-                    $(.field(stringify!($hidden), &if self.$hidden.is_empty() { "unset" } else { "set" }))*
-                    .finish()
-            }
-        })*
-    };
-}
-
 // URLs of Redis hold passwords.
-hide_secrets! {
+crate::hide_secrets! {
     BusConfig: kind, key_prefix, connections; url, password;
     TokenConfig: issuer, audience, jwks_url, jwks_file, refresh_s; hmac_secret;
     ServerApiConfig: ; key;
@@ -410,6 +377,16 @@ mod tests {
     }
 
     #[test]
+    fn development_has_plain_channels() {
+        let of = |text: &str| load(text, &[]).unwrap().namespaces.get(PLAIN).cloned();
+        assert!(of("insecure = true\nlisten = \"127.0.0.1:1\"").is_some_and(|options| options.has_history()));
+        assert_eq!(of("anonymous = true"), None, "production has its catalogue only");
+        let own =
+            of("insecure = true\nlisten = \"127.0.0.1:1\"\n[namespaces.\"\"]\npresence = true").unwrap();
+        assert!(own.presence && !own.has_history(), "unless it is configured");
+    }
+
+    #[test]
     fn all_faults_at_once() {
         let faults = load(
             "insecure = true\n[tokens]\nhmac_secret = \"short\"\nrefresh_s = 1\n[bus]\nkind = \"redis\"\n[limits]\nchannels_max = 0\n[namespaces.x]\ncache = true",
@@ -417,19 +394,44 @@ mod tests {
         )
         .unwrap_err();
         assert_eq!(faults.0.len(), 7, "{faults}");
+        // What cannot even be read does not hide the rest.
+        let faults = load(
+            "insecure = \"yes\"\nnonsense = 1\n[limits]\nchannels_max = \"many\"\nwheels = 4\n[bus]\nkind = \"kafka\"\n[namespaces.site]\ncolour = 1\n[tokens]\nrefresh_s = 1\n[log]\nfilter = \"a=b=c\"",
+            &[("KEYWAY_GATEWAY_LISTEN", "here"), ("KEYWAY_GATEWAY_LIMITS__CHANNELS_MAX", "0")],
+        )
+        .unwrap_err();
+        for place in [
+            "`insecure`",
+            "`nonsense`",
+            "`limits.channels_max`",
+            "`wheels`",
+            "`bus.kind`",
+            "`colour`",
+            "refresh_s",
+            "log.filter",
+            "KEYWAY_GATEWAY_LISTEN",
+            "limits.channels_max = 0",
+            "nobody could connect",
+        ] {
+            assert!(faults.0.iter().any(|fault| fault.contains(place)), "{place} is not in {faults}");
+        }
+        assert_eq!(faults.0.len(), 11, "{faults}");
     }
 
     #[test]
     fn mistakes_name_their_place() {
         for (text, variables, expected) in [
             ("nonsense = 1\ninsecure = true\nlisten = \"127.0.0.1:1\"", &[][..], "unknown field `nonsense`"),
-            ("listen = ", &[], "gateway.toml: TOML parse error"),
+            ("listen = ", &[], "gateway.toml: TOML parse error at line 1"),
+            ("[bus]\npassword = 771177", &[], "expected a string in `bus.password`"),
+            ("[bus]\npassword = \"771177", &[], "gateway.toml: TOML parse error at line 2"),
             ("", &[], "nobody could connect"),
             ("", &[("KEYWAY_GATEWAY_RPC__X", "1")], "KEYWAY_GATEWAY_RPC__X: `rpc` has no fields inside"),
             ("", &[("KEYWAY_GATEWAY_LIMITS__PING_INTERVAL_MS", "soon")], "invalid type: string"),
         ] {
             let fault = load(text, variables).unwrap_err().to_string();
             assert!(fault.contains(expected), "{text:?} {variables:?}: {fault}");
+            assert!(!fault.contains("771177"), "a secret is not shown: {fault}");
         }
     }
 }

@@ -2,20 +2,17 @@
 
 mod cli;
 
+use std::pin::pin;
 use std::process::ExitCode;
 
 use clap::Parser;
+use futures::future::{Either, select};
+use tokio::runtime::{Builder, Runtime};
 use ws_gateway::Gateway;
 
 fn main() -> ExitCode {
     let arguments = cli::Arguments::parse();
-    let checked = arguments.config().and_then(|config| {
-        if arguments.check_config {
-            cli::check_files(&config)?;
-        }
-        Ok(config)
-    });
-    let config = match checked {
+    let config = match arguments.config() {
         Ok(config) => config,
         Err(error) => {
             eprintln!("ws-gateway: {error:#}");
@@ -28,11 +25,7 @@ fn main() -> ExitCode {
         return ExitCode::SUCCESS;
     }
     cli::start_logs(&config.log);
-    let mut threads = tokio::runtime::Builder::new_multi_thread();
-    if config.workers > 0 {
-        threads.worker_threads(config.workers);
-    }
-    let runtime = match threads.enable_all().build() {
+    let runtime = match runtime(config.workers) {
         Ok(runtime) => runtime,
         Err(error) => {
             eprintln!("ws-gateway: cannot start the runtime: {error}");
@@ -48,17 +41,37 @@ fn main() -> ExitCode {
     }
 }
 
+/// With one thread nothing is handed over to another: no queue is shared, no wake-up crosses.
+fn runtime(workers: usize) -> std::io::Result<Runtime> {
+    let mut builder = match workers {
+        1 => Builder::new_current_thread(),
+        _ => Builder::new_multi_thread(),
+    };
+    if workers > 1 {
+        builder.worker_threads(workers);
+    }
+    builder.enable_all().build()
+}
+
 async fn run(config: ws_gateway::Config) -> anyhow::Result<()> {
+    // Before anything is opened: a signal from now on drains, whenever it comes.
+    let mut stop = pin!(cli::stop_signal()?);
     let bus = config.bus.clone();
     let kind = bus.kind;
-    let gateway = Gateway::start(config, async |sink| ws_gateway::serve::open_bus(&bus, sink).await).await?;
+    let start = pin!(Gateway::start(config, async |sink| ws_gateway::serve::open_bus(&bus, sink).await));
+    let gateway = match select(start, stop.as_mut()).await {
+        Either::Left((gateway, _)) => gateway?,
+        Either::Right(_) => {
+            tracing::info!("stopped before it had started");
+            return Ok(());
+        }
+    };
     tracing::info!(
         public = %gateway.public_address()?,
         private = %gateway.private_address()?,
         bus = ?kind,
         "listening"
     );
-    let stop = cli::stop_signal()?;
     gateway.run(stop).await;
     Ok(())
 }

@@ -98,6 +98,7 @@ pub struct Readings {
     pub connections: usize,
     pub users: usize,
     pub channels: usize,
+    pub subscriptions: usize,
     pub bus: BusHealth,
     pub ready: bool,
     pub unix_ms: u64,

@@ -30,6 +30,17 @@ pub struct ChannelOptions {
 }
 
 impl ChannelOptions {
+    /// What a channel without a namespace offers in development, where any name is to work.
+    pub fn development() -> ChannelOptions {
+        ChannelOptions {
+            history_size: 100,
+            history_ttl_s: 600,
+            presence: true,
+            join_leave: true,
+            ..ChannelOptions::default()
+        }
+    }
+
     pub fn has_history(&self) -> bool {
         self.history_size > 0 && self.history_ttl_s > 0
     }

@@ -18,6 +18,7 @@ use crate::metrics::{Metrics, Readings};
 use crate::registry::Registry;
 use crate::session::{Instruction, Rules};
 
+pub use crate::session::SubscribeOptions;
 pub use effects::Effects;
 
 pub struct Node {
@@ -118,10 +119,12 @@ impl Node {
     }
 
     pub fn readings(&self) -> Readings {
+        let channels = self.hub.channels();
         Readings {
             connections: self.registry.len(),
             users: self.registry.user_count(),
-            channels: self.hub.channels().len(),
+            channels: channels.len(),
+            subscriptions: channels.iter().map(|(_, count)| count).sum(),
             bus: self.bus().health(),
             ready: self.is_ready(),
             unix_ms: self.now().unix_ms,
@@ -166,9 +169,10 @@ impl Node {
                 self.registry.instruct(&target, &keep, &Instruction::Disconnect(close));
             }
             Control::Subscribe { target, channel, options } => {
-                let options: SubscribeOptions = serde_json::from_slice(&options).unwrap_or_default();
-                let recover = options.recover_since.map(|since| (since.epoch, since.offset));
-                self.registry.instruct(&target, &[], &Instruction::Subscribe { channel, recover });
+                let Some(options) = SubscribeOptions::decode(&options) else {
+                    return tracing::warn!(channel, "a subscription with options this version cannot read");
+                };
+                self.registry.instruct(&target, &[], &Instruction::Subscribe { channel, options });
             }
             Control::Unsubscribe { target, channel, code, reason } => {
                 let (code, reason) = match code {
@@ -198,18 +202,6 @@ impl Node {
             Err(fault) => tracing::warn!(%fault, "a revocation that does not verify"),
         }
     }
-}
-
-#[derive(serde::Deserialize, Default)]
-#[serde(default)]
-struct SubscribeOptions {
-    recover_since: Option<RecoverSince>,
-}
-
-#[derive(serde::Deserialize)]
-struct RecoverSince {
-    offset: u64,
-    epoch: String,
 }
 
 /// A backend's close code, kept inside what SDKs understand.

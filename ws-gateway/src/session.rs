@@ -12,6 +12,7 @@ mod subscribe;
 mod subscription;
 mod timing;
 
+use std::borrow::Cow;
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex};
 
@@ -28,7 +29,7 @@ use crate::limits::{Bucket, Limits, Now};
 use crate::namespace::Namespaces;
 
 use connect::Connecting;
-pub use control::Instruction;
+pub use control::{Instruction, SubscribeOptions};
 use subscription::Subscriptions;
 use timing::Timing;
 
@@ -105,8 +106,9 @@ pub struct HistoryRead {
 pub enum Output {
     /// One encoded message for the outbox.
     Send(Bytes),
-    /// The last output there will be, apart from those of `leave`.
-    Close(Close),
+    /// The last output there will be, apart from those of `leave`. What was wrong is for the log; the client is not told
+    /// which claim of a token to forge next.
+    Close(Close, Cow<'static, str>),
     /// Register this connection under its user; answered by [`Input::Admitted`] at once.
     Admit(Arc<Identity>),
     /// A new token is in force: what revocations and instructions look at.
@@ -262,7 +264,7 @@ impl Session {
                     self.accept(command, now, out);
                 }
             }
-            Input::Frame(Err(_)) => self.close(Close::BAD_REQUEST, out),
+            Input::Frame(Err(fault)) => self.close_for(Close::BAD_REQUEST, undecoded(&fault), out),
             Input::Admitted(answer) => self.admitted(answer, now, out),
             Input::Attached { key, result } => self.attached(key, result, now, out),
             Input::Answered { call, answer } => self.answered(call, answer, now, out),
@@ -294,9 +296,9 @@ impl Session {
         }
         match (&self.phase, &command.request) {
             (Phase::Fresh, Request::Connect(_)) => return self.run(command, now, out),
-            (Phase::Fresh, _) | (_, Request::Connect(_) | Request::Ping) => {
-                return self.close(Close::BAD_REQUEST, out);
-            }
+            (Phase::Fresh, _) => return self.close_for(Close::BAD_REQUEST, "a command before connect", out),
+            (_, Request::Connect(_)) => return self.close_for(Close::BAD_REQUEST, "a second connect", out),
+            (_, Request::Ping) => return self.close_for(Close::BAD_REQUEST, "a ping command", out),
             _ => {}
         }
         if let Some(bucket) = &self.user_bucket
@@ -383,9 +385,13 @@ impl Session {
     }
 
     fn close(&mut self, close: Close, out: &mut Vec<Output>) {
+        self.close_for(close, "", out);
+    }
+
+    fn close_for(&mut self, close: Close, why: impl Into<Cow<'static, str>>, out: &mut Vec<Output>) {
         if !self.is_closed() {
             self.phase = Phase::Closed;
-            out.push(Output::Close(close));
+            out.push(Output::Close(close, why.into()));
         }
     }
 
@@ -397,6 +403,15 @@ impl Session {
             conn_info: self.identity.info.clone(),
             chan_info,
         }
+    }
+}
+
+/// For the log, where no part of a frame belongs: it may be a token in the wrong place.
+fn undecoded(fault: &DecodeError) -> Cow<'static, str> {
+    match fault {
+        DecodeError::Json(_) => "not JSON as the protocol has it".into(),
+        DecodeError::Protobuf(_) => "not Protobuf as the protocol has it".into(),
+        other => other.to_string().into(),
     }
 }
 

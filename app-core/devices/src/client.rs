@@ -9,6 +9,9 @@ use std::collections::{BTreeMap, HashMap};
 /// Calls that wait for a reply. The gateway takes 16 at once; beyond that it answers 111.
 const CALLS_MAX: usize = 64;
 
+/// Core's own codes. Others are the gateway's, who knows nothing of what became of a call.
+const CORE_REFUSES: std::ops::Range<u32> = 400..500;
+
 #[derive(Debug, Default)]
 pub struct ClientSession {
     next_id: u32,
@@ -28,10 +31,16 @@ pub enum FromServer {
         message: String,
         temporary: bool,
     },
-    /// `None`: refused or failed, which means unknown.
+    /// `None`: failed, which means unknown.
     Reply {
         call: u64,
         payload: Option<Vec<u8>>,
+    },
+    /// Core has looked at it and will not do it, now or ever again as it stands. 4xx as in HTTP.
+    CallRefused {
+        call: u64,
+        code: u32,
+        message: String,
     },
     Publication {
         channel: String,
@@ -175,8 +184,13 @@ impl ClientSession {
                 }
             }
         } else if let Some(call) = self.waiting.remove(&message.id) {
-            let payload = message.rpc.as_ref().and_then(bytes).filter(|_| message.error.is_none());
-            all.push(FromServer::Reply { call, payload });
+            all.push(match message.error {
+                Some(ServerError { code, message, temporary: false }) if CORE_REFUSES.contains(&code) => {
+                    FromServer::CallRefused { call, code, message }
+                }
+                Some(_) => FromServer::Reply { call, payload: None },
+                None => FromServer::Reply { call, payload: message.rpc.as_ref().and_then(bytes) },
+            });
         }
     }
 }
@@ -219,6 +233,9 @@ mod tests {
         let error = r#"{"id":2,"error":{"code":100,"message":"internal","temporary":true}}"#;
         assert_eq!(session.read(error), Ok(vec![unknown]));
         assert_eq!(session.read(error), Ok(vec![]), "a reply twice");
+        session.call(&Call { id: 6, method: "door.unlock", payload: b"{}".to_vec() });
+        let refused = FromServer::CallRefused { call: 6, code: 429, message: "busy".into() };
+        assert_eq!(session.read(r#"{"id":3,"error":{"code":429,"message":"busy"}}"#), Ok(vec![refused]));
         let refused = FromServer::Refused { code: 109, message: "token expired".into(), temporary: true };
         let refusal = r#"{"id":1,"error":{"code":109,"message":"token expired","temporary":true}}"#;
         assert_eq!(session.read(refusal), Ok(vec![refused]));

@@ -19,7 +19,7 @@ use keyway_domain::event::outbox::EventOutbox;
 use keyway_domain::event::{DeviceEvent, EventKind, Occurred};
 use keyway_domain::id::{DeviceId, DoorId, RequestId, SiteId, TenantId};
 use keyway_domain::lockdown::{LockdownSet, governing};
-use keyway_domain::message::device::CommandReport;
+use keyway_domain::message::device::{CommandReport, EventReply};
 use keyway_domain::message::publication::ToDevice;
 use keyway_domain::message::statement::{DesiredState, Revocation};
 use keyway_domain::place::Place;
@@ -111,6 +111,8 @@ pub const ACCESS_ANSWER_MS: u64 = 800;
 const TIME_SYNC_EVERY_MS: u64 = 4 * 60_000;
 /// Unanswered calls are given up after SDKs give up.
 const CALL_TIMEOUT_MS: u64 = 5_000;
+/// A bolt that has not moved by then is told as "has the command"; one that is faster is told of once, with the outcome.
+const ACK_AFTER_MS: u64 = 100;
 /// Taps that wait for core at one door: people stand in line.
 const WAITING_MAX: usize = 4;
 /// Wrong codes in a row, and the pause after them.
@@ -129,6 +131,10 @@ pub struct DoorCore {
     report_call: Option<(u64, MonoMs)>,
     /// The newest word of the ledger that core has not confirmed.
     ledger_call: Option<(u64, MonoMs)>,
+    /// When a command that is written and not yet done has to be told of.
+    ack_due: Option<MonoMs>,
+    /// Core's last word on events since the last sync.
+    answered_last: Option<EventReply>,
     ledger: Ledger,
     events: EventOutbox,
     desired: Option<DesiredState>,
@@ -178,7 +184,7 @@ impl DoorCore {
         let calls = [self.sync_call, self.report_call, self.ledger_call];
         let calls = calls.iter().flatten().map(|(_, until)| *until);
         let time = self.connected.then_some(self.time_due);
-        calls.chain(self.waiting.iter().map(|one| one.until)).chain(time).min()
+        calls.chain(self.waiting.iter().map(|one| one.until)).chain(time).chain(self.ack_due).min()
     }
 
     pub fn handle(&mut self, input: Input, mono: MonoMs) -> Vec<Output> {
@@ -274,7 +280,7 @@ impl DoorCore {
         match self.under_conditions(mono, |conditions| self.ledger.admit(&command, conditions)) {
             Admission::Write(entry) => {
                 self.note(entry, mono, out);
-                self.report_ledger(mono, out);
+                self.ack_due = Some(MonoMs(mono.0 + ACK_AFTER_MS));
                 out.push(Output::ThenConfirm(Box::new(command)));
             }
             Admission::WriteRefusal(entry) => {
@@ -345,6 +351,7 @@ impl DoorCore {
     /// Says what the ledger holds, and says it again while core does not confirm it: until then a phone is told that
     /// nobody knows.
     fn report_ledger(&mut self, mono: MonoMs, out: &mut Vec<Output>) {
+        self.ack_due = None;
         let report = CommandReport { ledger: self.ledger_report(mono) };
         let call = self.call("command.report", &report, out);
         self.ledger_call = call.map(|id| (id, MonoMs(mono.0 + CALL_TIMEOUT_MS)));

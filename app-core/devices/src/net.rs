@@ -266,6 +266,7 @@ fn door_input(message: FromServer) -> Option<Input> {
     match message {
         FromServer::Connected { .. } => Some(Input::Connected),
         FromServer::Reply { call, payload } => Some(Input::Reply { id: call, payload }),
+        FromServer::CallRefused { call, .. } => Some(Input::Reply { id: call, payload: None }),
         FromServer::Publication { channel, data } if channel.starts_with("device:") => {
             serde_json::from_slice::<CloudEvent<ToDevice>>(&data).ok().map(|event| Input::Push(event.data))
         }
@@ -276,6 +277,14 @@ fn door_input(message: FromServer) -> Option<Input> {
         }
         FromServer::Publication { .. } | FromServer::Refused { .. } | FromServer::Ping => None,
     }
+}
+
+/// Core's answer to a phone that it will not do what was asked, with core's own code.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("core refused the request ({code}): {message}")]
+pub struct CallRefused {
+    pub code: u32,
+    pub message: String,
 }
 
 /// Opens one door by one phone and says what is known at the end: a final state, or nothing by the deadline.
@@ -315,12 +324,18 @@ pub async fn unlock(
             match message {
                 FromServer::Connected { .. } => link.send(first.take().into_iter().collect()).await?,
                 FromServer::Reply { call, payload } => phone.replied(call, payload.as_deref()),
+                FromServer::CallRefused { call, code, message } if phone.refused(call) == Some(request) => {
+                    return Err(CallRefused { code, message }.into());
+                }
                 FromServer::Publication { channel, data } if channel.starts_with('#') => {
                     if let Ok(event) = serde_json::from_slice::<CloudEvent<ToPerson>>(&data) {
                         phone.pushed(&event.data);
                     }
                 }
-                FromServer::Publication { .. } | FromServer::Refused { .. } | FromServer::Ping => {}
+                FromServer::Publication { .. }
+                | FromServer::Refused { .. }
+                | FromServer::CallRefused { .. }
+                | FromServer::Ping => {}
             }
         }
         if let Some((_, _, state)) = phone.known.iter().find(|(known, _, _)| *known == request) {
@@ -363,6 +378,11 @@ impl PhoneLink {
             for message in messages {
                 match message {
                     FromServer::Reply { call, payload } => phone.replied(call, payload.as_deref()),
+                    FromServer::CallRefused { call, code, message }
+                        if phone.refused(call) == Some(request) =>
+                    {
+                        return Err(CallRefused { code, message }.into());
+                    }
                     FromServer::Publication { channel, data } if channel.starts_with('#') => {
                         if let Ok(event) = serde_json::from_slice::<CloudEvent<ToPerson>>(&data) {
                             phone.pushed(&event.data);

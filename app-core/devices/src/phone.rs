@@ -88,6 +88,12 @@ impl PhoneCore {
         self.learn(reply.command, reply.state);
     }
 
+    /// Core will not do it: it is not asked again. Which request that was.
+    pub fn refused(&mut self, id: u64) -> Option<RequestId> {
+        let place = self.open.iter().position(|open| open.call == id)?;
+        Some(self.open.remove(place).request)
+    }
+
     /// What comes on the personal channel.
     pub fn pushed(&mut self, push: &ToPerson) {
         if let ToPerson::Command(change) = push {

@@ -4,6 +4,7 @@
 //! Core records `sent` before the first byte leaves, so `queued` means: no door has ever seen it.
 
 pub mod ledger;
+pub mod room;
 
 use crate::decision::Reason;
 use crate::id::{CommandId, DeviceId, DoorId, TenantId};
@@ -78,6 +79,11 @@ impl State {
             | Self::Expired
             | Self::Cancelled => true,
         }
+    }
+
+    /// The command may have, or get, a place in the door's ledger until its deadline: no door has seen the others.
+    pub fn may_be_in_ledger(self) -> bool {
+        !matches!(self, Self::Denied(_) | Self::Expired | Self::Cancelled)
     }
 
     /// Core claims that the door did not open by this command.

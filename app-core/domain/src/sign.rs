@@ -6,7 +6,7 @@
 use crate::id::KeyId;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use p256::ecdsa::signature::{Signer as _, Verifier as _};
+use p256::ecdsa::signature::Signer as _;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
@@ -40,6 +40,8 @@ kinds! {
     Command = "keyway-command",
     Decision = "keyway-decision",
     Time = "keyway-time",
+    /// What a device may forget of its events. A relay that could say so would make them vanish.
+    EventsCommitted = "keyway-events-committed",
     /// Signed by a phone.
     UnlockRequest = "keyway-unlock-request",
     /// Signed by a device.
@@ -200,11 +202,24 @@ impl PublicKey {
         let holds = match self {
             Self::Ed25519(key) => ed25519_dalek::Signature::from_slice(signature)
                 .is_ok_and(|signature| key.verify_strict(message, &signature).is_ok()),
-            Self::P256(key) => p256::ecdsa::Signature::from_slice(signature)
-                .is_ok_and(|signature| key.verify(message, &signature).is_ok()),
+            Self::P256(key) => verify_p256(key, message, signature),
         };
         if holds { Ok(()) } else { Err(SignError::BadSignature) }
     }
+}
+
+#[cfg(feature = "ring")]
+fn verify_p256(key: &p256::ecdsa::VerifyingKey, message: &[u8], signature: &[u8]) -> bool {
+    use ring::signature::{ECDSA_P256_SHA256_FIXED, UnparsedPublicKey};
+    let point = key.to_sec1_point(false);
+    UnparsedPublicKey::new(&ECDSA_P256_SHA256_FIXED, point.as_bytes()).verify(message, signature).is_ok()
+}
+
+#[cfg(not(feature = "ring"))]
+fn verify_p256(key: &p256::ecdsa::VerifyingKey, message: &[u8], signature: &[u8]) -> bool {
+    use p256::ecdsa::signature::Verifier as _;
+    p256::ecdsa::Signature::from_slice(signature)
+        .is_ok_and(|signature| key.verify(message, &signature).is_ok())
 }
 
 #[derive(Serialize, Deserialize)]

@@ -15,6 +15,7 @@ use crate::trail;
 use axum::body::Bytes;
 use axum::extract::{Path, Query, State};
 use axum::http::HeaderMap;
+use keyway_domain::command::DEADLINE_MS_MAX;
 use keyway_domain::door::DoorMode;
 use keyway_domain::id::{CommandId, DoorId, RequestId};
 use serde::Deserialize;
@@ -81,8 +82,12 @@ pub async fn create(
     let caller = caller(&core, &headers, Rights::Operate).await?;
     let door = DoorId::parse(&id).map_err(|_| Problem::not_found("door"))?;
     let Input { kind: Kind::Unlock, within_ms, request } = body(&bytes)?;
-    // The key's form is checked as everywhere; the command's own row is what keeps it once.
-    Once::of(&caller.name, &headers, &id, &bytes)?;
+    if within_ms.is_some_and(|within_ms| !(1..=DEADLINE_MS_MAX).contains(&within_ms)) {
+        return Err(Problem::field("within_ms", format!("from 1 to {DEADLINE_MS_MAX} milliseconds")));
+    }
+    // The command's own row is what keeps it once, and is shown as it is by now; the key says whether it is the same asking.
+    let once = Once::of(&caller.name, &headers, &id, &bytes)?;
+    let replayed = once.asked_before(&core, caller.tenant.scope).await?;
     let now = core.clock.now();
     let drawn = core.ids().draw();
     let request = request.or_else(|| request_of(&caller.name, &headers));
@@ -92,7 +97,8 @@ pub async fn create(
         deadline: now.plus(within_ms.unwrap_or(WITHIN_MS_DEFAULT)),
     };
     let asker = Asker { name: caller.name.clone(), person: None, phone: None };
-    let mut row = command(&core, caller.tenant.id, &wish, &asker, By::Operator).await?;
+    let once = once.without_answer(now);
+    let mut row = command(&core, caller.tenant.id, &wish, &asker, By::Operator, once).await?;
     if row.asked_by != caller.name || row.command.door != door {
         return Err(Problem::new(Code::KeyReused, "this request id or Idempotency-Key is another command's"));
     }
@@ -102,7 +108,7 @@ pub async fn create(
     }
     let status = if row.record.state.is_final() { 200 } else { 202 };
     let location = Some(format!("/v1/commands/{}", row.id()));
-    Ok(Answer { status, location, ..Answer::ok(shown(&row)) })
+    Ok(Answer { status, location, replayed, ..Answer::ok(shown(&row)) })
 }
 
 async fn find(core: &Core, scope: crate::store::TenantScope, id: &str) -> Result<CommandRow, Problem> {

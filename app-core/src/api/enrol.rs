@@ -84,7 +84,7 @@ async fn make_code(
     change.records.push(RecordChange::Put(draft));
     change.audit.push(trail::entry(&caller.name, "enrolment.opened", subject, &mut ids));
     let shown = json!({ "code": typed, "expires_at": expires_at.to_rfc3339() });
-    once.commit(core, &caller, change, |_| Answer { status: 201, ..Answer::ok(shown) }).await
+    once.commit(core, caller.tenant.scope, change, |_| Answer { status: 201, ..Answer::ok(shown) }).await
 }
 
 #[derive(Deserialize)]
@@ -293,6 +293,16 @@ pub async fn phones(
     listed(&core, &headers, RecordKind::Phone, &paging).await
 }
 
+/// A device or a phone by its id; what is no id is nobody's.
+async fn found(core: &Core, caller: &Caller, kind: RecordKind, id: &str) -> Result<Record, Problem> {
+    let (what, is_id) = match kind {
+        RecordKind::Device => ("device", DeviceId::parse(id).is_ok()),
+        _ => ("phone", KeyId::parse(id).is_ok()),
+    };
+    let row = if is_id { core.store.record(caller.tenant.scope, kind, id).await? } else { None };
+    row.ok_or_else(|| Problem::not_found(what))
+}
+
 /// A device with what was last seen of it.
 pub async fn show_device(
     State(core): State<Arc<Core>>,
@@ -301,8 +311,7 @@ pub async fn show_device(
 ) -> Result<Answer, Problem> {
     let caller = caller(&core, &headers, Rights::Read).await?;
     let scope = caller.tenant.scope;
-    let row = core.store.record(scope, RecordKind::Device, &id).await?;
-    let row = row.ok_or_else(|| Problem::not_found("device"))?;
+    let row = found(&core, &caller, RecordKind::Device, &id).await?;
     let mut body = shown(same, &row)?;
     if let Some(state) = core.store.record(scope, RecordKind::DeviceState, &id).await? {
         let state: DeviceState = state.read()?;
@@ -317,8 +326,7 @@ pub async fn revoke_device(
     Path(id): Path<String>,
 ) -> Result<Answer, Problem> {
     let caller = caller(&core, &headers, Rights::Admin).await?;
-    let row = core.store.record(caller.tenant.scope, RecordKind::Device, &id).await?;
-    let row = row.ok_or_else(|| Problem::not_found("device"))?;
+    let row = found(&core, &caller, RecordKind::Device, &id).await?;
     let doc = DeviceDoc { revoked: true, ..row.read::<DeviceDoc>()? };
     let mut ids = core.ids();
     let mut change = Change::at(ids.now);
@@ -337,8 +345,7 @@ pub async fn revoke_phone(
     Path(id): Path<String>,
 ) -> Result<Answer, Problem> {
     let caller = caller(&core, &headers, Rights::Admin).await?;
-    let row = core.store.record(caller.tenant.scope, RecordKind::Phone, &id).await?;
-    let row = row.ok_or_else(|| Problem::not_found("phone"))?;
+    let row = found(&core, &caller, RecordKind::Phone, &id).await?;
     let doc = PhoneDoc { revoked: true, ..row.read::<PhoneDoc>()? };
     let facts = caller.facts(&core).await?;
     let mut ids = core.ids();

@@ -20,6 +20,7 @@ use std::sync::Arc;
 const EVENTS_MAX: usize = 1_000;
 
 #[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct EventQuery {
     #[serde(default)]
     after: u64,
@@ -60,6 +61,7 @@ pub async fn events(
 }
 
 #[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct AuditQuery {
     #[serde(default)]
     after: u64,

@@ -54,8 +54,9 @@ pub async fn activate(
     let (statement, change) = lockdown::activate(&facts, &caller.tenant.key, wish, &caller.name, &mut ids)
         .map_err(|why| Problem::field("", why))?;
     let id = statement.activation;
-    let answer = once
-        .commit(&core, &caller, change, |_| Answer::created(format!("/v1/lockdowns/{id}"), json!(statement)));
+    let answer = once.commit(&core, caller.tenant.scope, change, |_| {
+        Answer::created(format!("/v1/lockdowns/{id}"), json!(statement))
+    });
     let answer = answer.await?;
     core.facts_changed(caller.tenant.id);
     Ok(answer)

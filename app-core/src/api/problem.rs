@@ -47,9 +47,11 @@ codes! {
     Changed = "precondition_failed", 412, "It has changed since it was read";
     TooLarge = "too_large", 413, "More than this place takes";
     Invalid = "invalid", 422, "A field is not what it has to be";
+    BundleTooLarge = "bundle_too_large", 422, "A door could not be told all that it would have to hold";
     KeyReused = "idempotency_key_reused", 422, "The idempotency key was used for another request";
     NeedsMatch = "precondition_required", 428, "Say which version is changed";
     TooMany = "too_many_requests", 429, "Too many attempts";
+    DoorBusy = "door_busy", 429, "The door has too many commands under way";
     Internal = "internal", 500, "A fault of core";
     Busy = "temporarily_unavailable", 503, "Come again later";
     Full = "storage_full", 507, "The database has no room";
@@ -62,16 +64,18 @@ pub struct Problem {
     detail: String,
     /// Which field, as a JSON pointer, where one is to blame.
     field: Option<String>,
+    /// When to come again, where that is known; otherwise in a second.
+    retry_after_s: Option<u64>,
 }
 
 impl Problem {
     pub fn new(code: Code, detail: impl Into<String>) -> Self {
-        Self { code, detail: detail.into(), field: None }
+        Self { code, detail: detail.into(), field: None, retry_after_s: None }
     }
 
     /// A field that is not what it has to be: which, and what to do.
     pub fn field(field: &str, detail: impl Into<String>) -> Self {
-        Self { code: Code::Invalid, detail: detail.into(), field: Some(format!("/{field}")) }
+        Self { field: Some(format!("/{field}")), ..Self::new(Code::Invalid, detail) }
     }
 
     pub fn not_found(what: &str) -> Self {
@@ -95,6 +99,13 @@ impl From<StoreError> for Problem {
             }
             StoreError::NotFound { what } => Self::new(Code::NotFound, format!("{what} is not there")),
             StoreError::Refused { what } => Self::new(Code::Invalid, what.clone()),
+            StoreError::DoorBusy(busy) => Self {
+                retry_after_s: Some(busy.again_ms.div_ceil(1000)),
+                ..Self::new(
+                    Code::DoorBusy,
+                    format!("{busy}; nothing was done, the same request may come again"),
+                )
+            },
             StoreError::Full => Self::new(Code::Full, "nothing was written; reads still work"),
             passing if passing.is_passing() => {
                 tracing::warn!(%error, "the store");
@@ -153,6 +164,25 @@ fn request_id(headers: &HeaderMap) -> String {
         .map_or_else(|| random::<12>().iter().map(|byte| format!("{byte:02x}")).collect(), ToOwned::to_owned)
 }
 
+/// What the library's own refusal says, as a problem. It speaks of what came in the path, the query or the body.
+async fn foreign(response: Response) -> Problem {
+    let code = match response.status() {
+        StatusCode::PAYLOAD_TOO_LARGE => {
+            return Problem::new(Code::TooLarge, "the body is larger than 512 KiB");
+        }
+        StatusCode::NOT_FOUND => Code::NotFound,
+        StatusCode::METHOD_NOT_ALLOWED => Code::NoMethod,
+        StatusCode::UNPROCESSABLE_ENTITY => Code::Invalid,
+        _ => Code::Malformed,
+    };
+    let text = axum::body::to_bytes(response.into_body(), FOREIGN_BYTES_MAX).await.unwrap_or_default();
+    let text = String::from_utf8_lossy(&text);
+    Problem::new(code, if text.is_empty() { "the request cannot be read" } else { text.as_ref() })
+}
+
+/// A line of text.
+const FOREIGN_BYTES_MAX: usize = 4_096;
+
 /// Gives every request its id, counts it, and writes problems out.
 pub async fn finish(State(core): State<Arc<Core>>, request: Request, next: Next) -> Response {
     let begun = Instant::now();
@@ -160,9 +190,8 @@ pub async fn finish(State(core): State<Arc<Core>>, request: Request, next: Next)
     let (method, path) = (request.method().clone(), request.uri().path().to_owned());
     let mut response = next.run(request).await;
     // The body limit and the extractors of the library answer in plain text: theirs becomes one of ours.
-    if response.status() == StatusCode::PAYLOAD_TOO_LARGE && response.extensions().get::<Problem>().is_none()
-    {
-        response = Problem::new(Code::TooLarge, "the body is larger than 512 KiB").into_response();
+    if response.status().is_client_error() && response.extensions().get::<Problem>().is_none() {
+        response = foreign(response).await.into_response();
     }
     if let Some(problem) = response.extensions_mut().remove::<Problem>() {
         let (code, status, title) = problem.code.row();
@@ -182,7 +211,8 @@ pub async fn finish(State(core): State<Arc<Core>>, request: Request, next: Next)
             .insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
         response.headers_mut().remove(header::CONTENT_LENGTH);
         if matches!(status, 429 | 503) {
-            response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
+            let seconds = problem.retry_after_s.unwrap_or(1);
+            response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(seconds));
         }
     }
     if let Ok(value) = HeaderValue::from_str(&id) {

@@ -1,7 +1,6 @@
 //! The shape of answers: versions as ETags, pages with a cursor, and a POST that is done once under its
 //! `Idempotency-Key`. The answer of such a POST is kept sealed, since it may hold a code or a key.
 
-use super::auth::Caller;
 use super::problem::{Code, Problem};
 use crate::core::{Core, sha256_hex};
 use crate::source::random;
@@ -13,6 +12,8 @@ use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use keyway_domain::time::UnixMs;
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -100,14 +101,60 @@ pub fn stale(error: StoreError, named: bool) -> Problem {
     }
 }
 
-pub fn body<'b, T: Deserialize<'b>>(bytes: &'b [u8]) -> Result<T, Problem> {
+pub fn body<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
     serde_json::from_slice(bytes).map_err(|error| {
-        if error.is_data() {
-            Problem::new(Code::Invalid, format!("the body: {error}"))
-        } else {
-            Problem::new(Code::Malformed, format!("the body is not JSON: {error}"))
+        if !error.is_data() {
+            return Problem::new(Code::Malformed, format!("the body is not JSON: {error}"));
         }
+        let field = serde_json::from_slice(bytes).ok().and_then(|value| blamed::<T>(value));
+        unfit(field, &error.to_string())
     })
+}
+
+/// The same for a body that has been read, and merged with what was there.
+pub fn fields<T: DeserializeOwned>(value: Value) -> Result<T, Problem> {
+    T::deserialize(&value).map_err(|error| unfit(blamed::<T>(value), &error.to_string()))
+}
+
+fn unfit(field: Option<String>, why: &str) -> Problem {
+    let detail = format!("the body: {why}");
+    match field {
+        Some(field) => Problem::field(&field, detail),
+        None => Problem::new(Code::Invalid, detail),
+    }
+}
+
+/// Fields that are tried before the search for the one to blame is given up: nothing of ours has so many.
+const FIELDS_TRIED_MAX: usize = 32;
+
+/// Which field of an object it is that does not fit: the one that is missing, or the one without which it fails in another
+/// way or not at all.
+fn blamed<T: DeserializeOwned>(value: Value) -> Option<String> {
+    let first = T::deserialize(&value).err()?.to_string();
+    let Value::Object(mut held) = value else { return None };
+    if let Some(missing) = first.strip_prefix("missing field `").and_then(|rest| rest.split('`').next()) {
+        return Some(missing.to_owned());
+    }
+    let names: Vec<String> = held.keys().take(FIELDS_TRIED_MAX).cloned().collect();
+    for name in names {
+        let Some(field) = held.remove(&name) else { continue };
+        let without = Value::Object(held);
+        let differs = T::deserialize(&without).map_or_else(|error| error.to_string() != first, |_| true);
+        let Value::Object(rest) = without else { return None };
+        held = rest;
+        held.insert(name.clone(), field);
+        if differs {
+            return Some(name);
+        }
+    }
+    None
+}
+
+fn reused() -> Problem {
+    Problem::new(
+        Code::KeyReused,
+        "this Idempotency-Key came with another path or body before; take a new one",
+    )
 }
 
 /// One POST: its key, if it has one, and what it asks.
@@ -127,6 +174,13 @@ impl Once {
         Ok(Self { key: Some(format!("{caller}/{given}")), digest })
     }
 
+    /// Bytes that are the same whenever this key comes, for the id of a thing that is found again by nothing else.
+    pub fn seed(&self) -> Option<[u8; 10]> {
+        use sha2::{Digest as _, Sha256};
+        let hash = Sha256::digest(self.key.as_deref()?.as_bytes());
+        Some(std::array::from_fn(|place| hash[place]))
+    }
+
     /// The answer of the same request made before, if there was one.
     pub async fn earlier(&self, core: &Core, scope: TenantScope) -> Result<Option<Answer>, Problem> {
         let Some(key) = &self.key else { return Ok(None) };
@@ -138,12 +192,33 @@ impl Once {
         }
     }
 
+    /// For what is kept once by a row of its own: whether the key came before, which is refused with another body.
+    pub async fn asked_before(&self, core: &Core, scope: TenantScope) -> Result<bool, Problem> {
+        let Some(key) = &self.key else { return Ok(false) };
+        match core.store.once(scope, OnceSpace::Idempotency, key).await? {
+            Some(row) if row.expires_at > core.clock.now() && row.asked_digest != self.digest => {
+                Err(reused())
+            }
+            row => Ok(row.is_some_and(|row| row.expires_at > core.clock.now())),
+        }
+    }
+
+    /// Remembers the key without an answer, for `asked_before`.
+    pub fn without_answer(&self, now: UnixMs) -> Option<OnceDraft> {
+        let key = self.key.clone()?;
+        let (asked_digest, expires_at) = (self.digest.clone(), now.plus(REMEMBERED_MS));
+        Some(OnceDraft {
+            space: OnceSpace::Idempotency,
+            key,
+            asked_digest,
+            answer: String::new(),
+            expires_at,
+        })
+    }
+
     fn replay(&self, core: &Core, asked: &str, sealed: &str) -> Result<Answer, Problem> {
         if asked != self.digest {
-            return Err(Problem::new(
-                Code::KeyReused,
-                "this Idempotency-Key came with another path or body before; take a new one",
-            ));
+            return Err(reused());
         }
         let key = self.key.as_deref().unwrap_or("");
         let answer = URL_SAFE_NO_PAD
@@ -161,11 +236,10 @@ impl Once {
     pub async fn commit(
         &self,
         core: &Core,
-        caller: &Caller,
+        scope: TenantScope,
         mut change: Change,
         answer: impl FnOnce(Option<&Committed>) -> Answer,
     ) -> Result<Answer, Problem> {
-        let scope = caller.tenant.scope;
         let Some(key) = &self.key else {
             let committed = core.commit(scope, change).await?;
             return Ok(answer(Some(&committed)));
@@ -190,6 +264,7 @@ impl Once {
 
 /// `?limit=50&after=…`
 #[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Paging {
     pub limit: Option<usize>,
     pub after: Option<String>,

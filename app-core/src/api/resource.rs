@@ -3,10 +3,10 @@
 
 use super::auth::caller;
 use super::problem::{Code, Problem};
-use super::reply::{Answer, Once, Paging, body, if_match, page, stale};
+use super::reply::{Answer, Once, Paging, body, fields, if_match, page, stale};
 use crate::core::Core;
 use crate::core::tenant::Tenant;
-use crate::decide::revoke;
+use crate::decide::{revoke, travel};
 use crate::doc::Rights;
 use crate::facts::TenantFacts;
 use crate::ids::Ids;
@@ -22,6 +22,7 @@ use axum::http::HeaderMap;
 use axum::routing::get;
 use keyway_domain::credential::Digest;
 use keyway_domain::id::PersonId;
+use keyway_domain::time::UnixMs;
 use serde_json::{Map, Value};
 use std::sync::Arc;
 
@@ -65,8 +66,7 @@ pub struct Made {
 
 impl Draft<'_> {
     pub fn input<T: serde::de::DeserializeOwned>(&mut self) -> Result<T, Problem> {
-        serde_json::from_value(self.body.take())
-            .map_err(|error| Problem::new(Code::Invalid, format!("the body: {error}")))
+        fields(self.body.take())
     }
 }
 
@@ -215,9 +215,12 @@ async fn create(
         created_at: now,
         changed_at: now,
     };
+    travels(&facts, &row, now)?;
     let body = shown(resource.show, &row)?;
     let answer = once
-        .commit(core, &caller, change, |_| Answer::created(format!("/v1/{}/{id}", resource.path), body).at(1))
+        .commit(core, caller.tenant.scope, change, |_| {
+            Answer::created(format!("/v1/{}/{id}", resource.path), body).at(1)
+        })
         .await?;
     core.facts_changed(caller.tenant.id);
     Ok(answer)
@@ -255,12 +258,28 @@ async fn replace(
     let made = (resource.make)(draft)?;
     let mut ids = core.ids();
     let expect = Expect::Version(row.version);
+    let row = Record { version: row.version + 1, doc: made.doc.to_string(), changed_at: ids.now, ..row };
+    travels(&facts, &row, ids.now)?;
     let action = format!("{}.changed", resource.one);
     let change = change(resource, &caller.name, &action, id, expect, &made, &caller.tenant, &facts, &mut ids);
     core.commit(caller.tenant.scope, change).await.map_err(|error| stale(error, named.is_some()))?;
     core.facts_changed(caller.tenant.id);
-    let row = Record { version: row.version + 1, doc: made.doc.to_string(), changed_at: ids.now, ..row };
     Ok(Answer::ok(shown(resource.show, &row)?).at(row.version))
+}
+
+/// Refuses what no door could be told any more.
+fn travels(facts: &TenantFacts, row: &Record, now: UnixMs) -> Result<(), Problem> {
+    let Some(large) = travel::after(facts, row, now)? else { return Ok(()) };
+    let (door, name, credentials) = (large.door, large.name, large.credentials);
+    Err(Problem::new(
+        Code::BundleTooLarge,
+        format!(
+            "with this the door \"{name}\" ({door}) would have to hold {credentials} credentials in {} KiB, and {} KiB travel; \
+             let fewer people in there, or give them fewer grants",
+            large.bytes / 1024,
+            travel::BUNDLE_BYTES_MAX / 1024
+        ),
+    ))
 }
 
 async fn remove(core: &Core, resource: &Resource, headers: &HeaderMap, id: &str) -> Result<Answer, Problem> {

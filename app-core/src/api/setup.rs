@@ -25,6 +25,8 @@ use std::sync::Arc;
 
 const SYSTEM: System = System::because("the administrator lists tenants");
 const NAME_CHARS_MAX: usize = 120;
+/// The one with the configured key, in the trail and before idempotency keys. No API key's id looks like it.
+const ADMINISTRATOR: &str = "administrator";
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -65,8 +67,17 @@ pub async fn create(
     administrator(&core, &headers)?;
     let input: TenantInput = body(&bytes)?;
     let name = check_name(&input.name)?;
+    let once = Once::of(ADMINISTRATOR, &headers, "tenants", &bytes)?;
     let mut ids = core.ids();
-    let id = TenantId::mint(ids.now, ids.draw());
+    // The answer is kept in the tenant that it made, so the key has to lead there.
+    let id = match once.seed() {
+        Some(seed) => TenantId::mint(UnixMs(0), seed),
+        None => TenantId::mint(ids.now, ids.draw()),
+    };
+    let scope = TenantScope::of(id);
+    if let Some(earlier) = once.earlier(&core, scope).await? {
+        return Ok(earlier);
+    }
     let mut change = Change::at(ids.now);
     let tenant = Tenant { id, name: name.to_owned() };
     let put = |draft| RecordChange::Put(draft);
@@ -77,16 +88,19 @@ pub async fn create(
     change.records.push(put(RecordDraft::of(RecordKind::Setting, READER_KEY, Expect::Absent, &sealed)));
     let (key, draft, secret) = new_key("first key", Rights::Admin, None, &mut ids);
     change.records.push(put(draft));
-    let entry = trail::entry("administrator", "tenant.created", id, &mut ids);
+    let entry = trail::entry(ADMINISTRATOR, "tenant.created", id, &mut ids);
     change.audit.push(trail::detailed(entry, &tenant, &mut ids));
-    change.audit.push(trail::entry("administrator", "key.made", signing.id, &mut ids));
-    change.audit.push(trail::entry("administrator", "api_key.created", key.id, &mut ids));
-    core.commit(TenantScope::of(id), change).await?;
+    change.audit.push(trail::entry(ADMINISTRATOR, "key.made", signing.id, &mut ids));
+    change.audit.push(trail::entry(ADMINISTRATOR, "api_key.created", key.id, &mut ids));
     let body = json!({
         "id": id, "name": name, "api_key": { "id": key.id, "secret": secret, "rights": key.rights },
         "signing_key": { "kid": signing.id, "key": signing.public() },
     });
-    Ok(Answer::created(format!("/v1/tenants/{id}"), body))
+    match once.commit(&core, scope, change, |_| Answer::created(format!("/v1/tenants/{id}"), body)).await {
+        // The same key at the same moment, or more than a day ago.
+        Err(problem) if problem.is(Code::Conflict) => once.earlier(&core, scope).await?.ok_or(problem),
+        other => other,
+    }
 }
 
 /// Another key with every right, for a tenant whose own keys are lost.
@@ -94,21 +108,24 @@ pub async fn key_for_tenant(
     State(core): State<Arc<Core>>,
     headers: HeaderMap,
     Path(id): Path<String>,
+    bytes: Bytes,
 ) -> Result<Answer, Problem> {
     administrator(&core, &headers)?;
     let tenant = TenantId::parse(&id).map_err(|_| Problem::not_found("tenant"))?;
     // Its keys are read: a tenant that is not there has none.
     core.tenant(tenant).await?;
+    let scope = TenantScope::of(tenant);
+    let once = Once::of(ADMINISTRATOR, &headers, "keys of a tenant", &bytes)?;
+    if let Some(earlier) = once.earlier(&core, scope).await? {
+        return Ok(earlier);
+    }
     let mut ids = core.ids();
     let (key, draft, secret) = new_key("made by the administrator", Rights::Admin, None, &mut ids);
     let mut change = Change::at(ids.now);
     change.records.push(RecordChange::Put(draft));
-    change.audit.push(trail::entry("administrator", "api_key.created", key.id, &mut ids));
-    core.commit(TenantScope::of(tenant), change).await?;
-    Ok(Answer::created(
-        format!("/v1/keys/{}", key.id),
-        json!({ "id": key.id, "secret": secret, "rights": key.rights }),
-    ))
+    change.audit.push(trail::entry(ADMINISTRATOR, "api_key.created", key.id, &mut ids));
+    let shown = json!({ "id": key.id, "secret": secret, "rights": key.rights });
+    once.commit(&core, scope, change, |_| Answer::created(format!("/v1/keys/{}", key.id), shown)).await
 }
 
 pub async fn list(
@@ -155,7 +172,10 @@ pub async fn make_key(
         "id": key.id, "name": key.name, "rights": key.rights, "secret": secret,
         "expires_at": key.expires_at.map(UnixMs::to_rfc3339),
     });
-    once.commit(&core, &caller, change, |_| Answer::created(format!("/v1/keys/{}", key.id), shown)).await
+    once.commit(&core, caller.tenant.scope, change, |_| {
+        Answer::created(format!("/v1/keys/{}", key.id), shown)
+    })
+    .await
 }
 
 pub async fn keys(

@@ -93,6 +93,19 @@ impl Tenant {
         Ok(facts)
     }
 
+    /// The facts as this process knows them, without asking whether another one has changed them meanwhile. For decisions
+    /// that are committed with `if_facts`, which refuses them then.
+    pub async fn at_hand(&self, store: &Store, now: UnixMs) -> Result<Arc<TenantFacts>, StoreError> {
+        {
+            let mut held = self.facts.lock().await;
+            held.catch_up(now)?;
+            if let Some(facts) = held.facts.as_ref().filter(|facts| now < facts.stale_at) {
+                return Ok(Arc::clone(facts));
+            }
+        }
+        self.facts(store, now).await
+    }
+
     /// This process has committed these facts, which led to this version: they need not be read again.
     pub async fn learn(&self, version: u64, changes: Vec<FactChange>) {
         let mut held = self.facts.lock().await;

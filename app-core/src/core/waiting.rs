@@ -1,41 +1,42 @@
 //! Who waits for a command to end: a phone's call that may still be answered with the final state. Owns the wake-ups
 //! inside this process; what another core has committed is found by looking.
 
-use keyway_domain::command::State;
+use crate::store::row::CommandRow;
 use keyway_domain::id::CommandId;
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
-use tokio::sync::Notify;
+use std::sync::{Mutex, PoisonError};
+use tokio::sync::watch;
 
 #[derive(Default)]
 pub struct Waiting {
     /// An entry is there exactly as long as somebody waits; bounded by the requests in flight.
-    commands: Mutex<HashMap<CommandId, Vec<Arc<Notify>>>>,
+    commands: Mutex<HashMap<CommandId, Vec<watch::Sender<Option<CommandRow>>>>>,
 }
 
 /// Waits until it is dropped.
 pub struct Wait<'w> {
     waiting: &'w Waiting,
     id: CommandId,
-    notify: Arc<Notify>,
+    told: watch::Receiver<Option<CommandRow>>,
 }
 
 impl Waiting {
     pub fn on(&self, id: CommandId) -> Wait<'_> {
-        let notify = Arc::new(Notify::new());
+        let (tell, told) = watch::channel(None);
         let mut commands = self.commands.lock().unwrap_or_else(PoisonError::into_inner);
-        commands.entry(id).or_default().push(Arc::clone(&notify));
-        Wait { waiting: self, id, notify }
+        commands.entry(id).or_default().push(tell);
+        Wait { waiting: self, id, told }
     }
 
-    /// The command has changed, as committed.
-    pub fn changed(&self, id: CommandId, state: State) {
-        if !state.is_final() {
+    /// The command has changed, as committed: whoever waits for its end gets it without asking the database.
+    pub fn changed(&self, row: &CommandRow, version: u64) {
+        if !row.record.state.is_final() {
             return;
         }
         let commands = self.commands.lock().unwrap_or_else(PoisonError::into_inner);
-        // `notify_one` keeps a permit for one who has not begun to wait.
-        commands.get(&id).into_iter().flatten().for_each(|waiter| waiter.notify_one());
+        for waiter in commands.get(&row.id()).into_iter().flatten() {
+            waiter.send_replace(Some(CommandRow { version, ..row.clone() }));
+        }
     }
 
     pub fn count(&self) -> usize {
@@ -44,8 +45,13 @@ impl Waiting {
 }
 
 impl Wait<'_> {
-    pub async fn changed(&self) {
-        self.notify.notified().await;
+    /// The command's end, when this process has committed it.
+    pub async fn ended(&mut self) -> CommandRow {
+        match self.told.wait_for(Option::is_some).await.map(|row| row.clone()) {
+            Ok(Some(row)) => row,
+            // The sender is held until this is dropped.
+            _ => std::future::pending().await,
+        }
     }
 }
 
@@ -53,7 +59,7 @@ impl Drop for Wait<'_> {
     fn drop(&mut self) {
         let mut commands = self.waiting.commands.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(waiters) = commands.get_mut(&self.id) {
-            waiters.retain(|waiter| !Arc::ptr_eq(waiter, &self.notify));
+            waiters.retain(|waiter| !self.told.same_channel(&waiter.subscribe()));
             if waiters.is_empty() {
                 commands.remove(&self.id);
             }

@@ -12,10 +12,11 @@ use crate::store::row::IntakeRow;
 use crate::trail;
 use keyway_domain::door::{Alarm, Bolt, DoorMode, Observed, Position};
 use keyway_domain::event::intake::{Intake, IntakeError};
-use keyway_domain::event::{DeviceEvent, EventBatch, EventKind};
+use keyway_domain::event::{DeviceEvent, Epoch, EventBatch, EventKind};
 use keyway_domain::message::device::EventReply;
 use keyway_domain::message::publication::DoorState;
-use keyway_domain::sign::{Kind, TrustedKeys};
+use keyway_domain::message::statement::EventsCommitted;
+use keyway_domain::sign::{Kind, SigningKey, TrustedKeys};
 
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Unfit {
@@ -35,8 +36,21 @@ pub fn read(facts: &TenantFacts, device: &DeviceDoc, jws: &str) -> Result<EventB
 /// What is known of the device's door, with the version of its record.
 pub type Known = (DeviceState, Expect);
 
+/// Core's word that events are durable up to a watermark, for the device alone.
+pub fn committed(
+    facts: &TenantFacts,
+    key: &SigningKey,
+    device: &DeviceDoc,
+    epoch: Epoch,
+    watermark: u64,
+) -> Option<String> {
+    let statement = EventsCommitted { tenant: facts.tenant, device: device.id, epoch, watermark };
+    (watermark > 0).then(|| key.sign_json(Kind::EventsCommitted, &statement))
+}
+
 pub fn take(
     facts: &TenantFacts,
+    key: &SigningKey,
     device: &DeviceDoc,
     batch: &EventBatch,
     held: Option<IntakeRow>,
@@ -49,7 +63,12 @@ pub fn take(
     };
     let was_whole = intake.broken_at.is_none();
     let taken = intake.take(batch)?;
-    let reply = EventReply { epoch: batch.epoch, watermark: intake.watermark, wanted: intake.wanted() };
+    let reply = EventReply {
+        epoch: batch.epoch,
+        watermark: intake.watermark,
+        wanted: intake.wanted(),
+        committed: committed(facts, key, device, batch.epoch, intake.watermark),
+    };
     let mut change = Change::at(ids.now);
     if taken.new.is_empty() && taken.newly_lost.is_empty() {
         return Ok((change, reply));

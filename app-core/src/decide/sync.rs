@@ -2,7 +2,8 @@
 //! events that core has not got. The ledger that comes along settles commands; a door that is back gets what waits.
 
 use super::command::Stepping;
-use super::report::{Known, state_record};
+use super::report::{Known, committed, state_record};
+use super::travel::BUNDLE_BYTES_MAX;
 use crate::doc::{BundleDoc, DeviceDoc, DeviceState};
 use crate::facts::TenantFacts;
 use crate::ids::Ids;
@@ -95,6 +96,8 @@ pub fn sync(
         lockdowns: facts.lockdowns.clone(),
         bundle_version: doc.body.version,
     };
+    let sure =
+        held.intake.as_ref().and_then(|row| committed(facts, key, device, row.epoch, row.intake.watermark));
     let intake = held.intake.map(|row| row.intake);
     let reply = SyncReply {
         desired: (desired.version > request.desired_version)
@@ -104,6 +107,7 @@ pub fn sync(
             .then(|| signed_revocation(facts, key)),
         time: signed_time(key, request.time_nonce.clone(), now),
         watermark: intake.as_ref().map(|intake| intake.watermark),
+        committed: sure,
         wanted: intake.as_ref().map(Intake::wanted).unwrap_or_default(),
     };
     let stepping = Stepping { facts, key, now };
@@ -158,7 +162,19 @@ fn same_rules(held: &BundleBody, made: &BundleBody) -> bool {
         && held.credentials == made.credentials
 }
 
+/// One that does not travel is not sent: time, mode and revocations reach the door all the same, and its old bundle ends by
+/// itself. The API refuses what would lead here.
 fn wanted_bundle(doc: &BundleDoc, held_version: u64, key: &SigningKey) -> Option<SignedBundle> {
+    let signed = signed_bundle(doc, held_version, key)?;
+    let (SignedBundle::Whole(jws) | SignedBundle::Delta(jws)) = &signed;
+    if jws.len() > BUNDLE_BYTES_MAX {
+        tracing::error!(door = %doc.body.door.place.door, bytes = jws.len(), "a bundle too large to travel");
+        return None;
+    }
+    Some(signed)
+}
+
+fn signed_bundle(doc: &BundleDoc, held_version: u64, key: &SigningKey) -> Option<SignedBundle> {
     if held_version == doc.body.version {
         return None;
     }

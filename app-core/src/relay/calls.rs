@@ -50,7 +50,7 @@ impl Refused {
     pub fn is_temporary(&self) -> bool {
         match self {
             Self::Late | Self::Contended => true,
-            Self::Store(error) => !matches!(error, StoreError::NotFound { .. }),
+            Self::Store(error) => !matches!(error, StoreError::NotFound { .. } | StoreError::DoorBusy(_)),
             _ => false,
         }
     }
@@ -65,6 +65,7 @@ impl From<Refused> for ReplyError {
             Refused::NotProven => 401,
             Refused::NotFound(_) | Refused::Store(StoreError::NotFound { .. }) => 404,
             Refused::Unfit(_) => 422,
+            Refused::Store(StoreError::DoorBusy(_)) => 429,
             Refused::Late | Refused::Contended | Refused::Store(_) => 100,
         };
         match refused {
@@ -76,6 +77,7 @@ impl From<Refused> for ReplyError {
                 };
                 Self::temporary(message)
             }
+            Refused::Store(StoreError::DoorBusy(busy)) => Self::new(429, busy.to_string()),
             Refused::Store(_) => Self::new(404, "no such tenant"),
             other if code == 100 => Self::temporary(other.to_string()),
             other => Self::new(code, other.to_string()),
@@ -101,6 +103,13 @@ impl Call {
     pub async fn facts(&self, core: &Core) -> Result<(Arc<Tenant>, Arc<TenantFacts>), Refused> {
         let tenant = core.tenant(self.tenant).await?;
         let facts = tenant.facts(&core.store, core.clock.now()).await?;
+        Ok((tenant, facts))
+    }
+
+    /// Facts for a first attempt: the change has to say `if_facts`.
+    pub async fn facts_at_hand(&self, core: &Core) -> Result<(Arc<Tenant>, Arc<TenantFacts>), Refused> {
+        let tenant = core.tenant(self.tenant).await?;
+        let facts = tenant.at_hand(&core.store, core.clock.now()).await?;
         Ok((tenant, facts))
     }
 

@@ -17,13 +17,28 @@ pub const METHOD: Method = Method { name: "command.report", serve: |core, call| 
 
 async fn serve(core: Arc<Core>, call: Call) -> Result<Bytes, Refused> {
     let request: CommandReport = call.json()?;
+    // Nearly always the facts at hand hold; a device that is not known by them may have been enrolled elsewhere.
+    let mut fresh = false;
     for _ in 0..ATTEMPTS_MAX {
-        let (tenant, facts) = call.facts(&core).await?;
-        let device = call.device(&facts)?;
-        let report = read_ledger(&facts, device, &request.ledger).ok_or(Refused::NotProven)?;
+        let (tenant, facts) =
+            if fresh { call.facts(&core).await? } else { call.facts_at_hand(&core).await? };
+        let read = call.device(&facts).and_then(|device| {
+            Ok((device, read_ledger(&facts, device, &request.ledger).ok_or(Refused::NotProven)?))
+        });
+        let (device, report) = match read {
+            Ok(read) => read,
+            Err(refused) if fresh => return Err(refused),
+            Err(_) => {
+                fresh = true;
+                continue;
+            }
+        };
+        // Asked for a moment ago they need no guard, and a tenant that is being changed does not hold reports up.
+        let if_facts = (!fresh).then_some(facts.version);
+        fresh = true;
         let rows = core.store.open_commands(tenant.scope, device.id).await?;
         let mut ids = core.ids();
-        let mut change = Change::at(ids.now);
+        let mut change = Change { if_facts, ..Change::at(ids.now) };
         let stepping = Stepping { facts: &facts, key: &tenant.key, now: ids.now };
         stepping.settle(rows, &report, &mut change, &mut ids);
         if change.commands.is_empty() && change.audit.is_empty() {

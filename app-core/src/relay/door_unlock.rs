@@ -7,6 +7,7 @@ use super::{Method, reply};
 use crate::core::Core;
 use crate::decide::unlock::{Asker, By, Unfit, Wish, read, unlock};
 use crate::metrics::add;
+use crate::store::change::OnceDraft;
 use crate::store::row::CommandRow;
 use crate::store::{StoreError, TenantScope};
 use bytes::Bytes;
@@ -45,10 +46,14 @@ async fn serve(core: Arc<Core>, call: Call) -> Result<Bytes, Refused> {
 }
 
 async fn decide(core: &Core, call: &Call, jws: &str) -> Result<CommandRow, Refused> {
-    let (_, facts) = call.facts(core).await?;
-    let (wish, phone) = read(&facts, jws).map_err(refusal)?;
+    let (_, facts) = call.facts_at_hand(core).await?;
+    let (wish, phone) = match read(&facts, jws) {
+        Ok(read) => read,
+        // A key that was enrolled elsewhere a moment ago.
+        Err(_) => read(&call.facts(core).await?.1, jws).map_err(refusal)?,
+    };
     let asker = Asker { name: phone.person.to_string(), person: Some(phone.person), phone: Some(phone.id) };
-    let row = command(core, call.tenant, &wish, &asker, By::Credential(phone.credential)).await?;
+    let row = command(core, call.tenant, &wish, &asker, By::Credential(phone.credential), None).await?;
     // The id of somebody else's request: it is theirs.
     if row.phone == Some(phone.id) { Ok(row) } else { Err(Refused::NotProven) }
 }
@@ -62,30 +67,45 @@ fn refusal(unfit: Unfit) -> Refused {
     }
 }
 
-/// Makes the command of a wish, or finds the one that was made of it before.
+/// Makes the command of a wish, or finds the one that was made of it before. `once` is kept with it.
 pub async fn command(
     core: &Core,
     tenant: keyway_domain::id::TenantId,
     wish: &Wish,
     asker: &Asker,
     by: By,
+    once: Option<OnceDraft>,
 ) -> Result<CommandRow, Refused> {
+    // The facts at hand are nearly always those that are committed, and a decision from older ones is refused inside the
+    // transaction: so nobody is asked first. What is not committed at all is told from the newest only.
+    let mut fresh = false;
     for _ in 0..ATTEMPTS_MAX {
         let tenant = core.tenant(tenant).await?;
-        let facts = tenant.facts(&core.store, core.clock.now()).await?;
+        let now = core.clock.now();
+        let facts = if fresh {
+            tenant.facts(&core.store, now).await?
+        } else {
+            tenant.at_hand(&core.store, now).await?
+        };
         let online = match facts.device_of(wish.door) {
             Some(device) => device_state(core, tenant.scope, device).await?.0.online,
             None => false,
         };
         let decided = unlock(&facts, &tenant.key, wish, asker, by, online, &mut core.ids());
-        let (row, change) = match decided {
+        let (row, mut change) = match decided {
             Ok(decided) => decided,
             // A repeated request may come after its deadline: its answer stands.
+            Err(_) if !fresh => {
+                fresh = true;
+                continue;
+            }
             Err(unfit) => {
                 let known = core.store.command_of_request(tenant.scope, wish.request).await?;
                 return known.ok_or_else(|| refusal(unfit));
             }
         };
+        change.once.extend(once.clone());
+        fresh = true;
         match core.commit(tenant.scope, change).await {
             Ok(committed) => {
                 add(&core.metrics.unlocks, 1);
@@ -93,6 +113,10 @@ pub async fn command(
                 return Ok(CommandRow { version, ..row });
             }
             Err(StoreError::Repeated(known)) => return Ok(*known),
+            Err(error @ StoreError::DoorBusy(_)) => {
+                add(&core.metrics.doors_busy, 1);
+                return Err(error.into());
+            }
             Err(error) if is_conflict(&error) => add(&core.metrics.conflicts, 1),
             Err(error) => return Err(error.into()),
         }
@@ -108,14 +132,18 @@ pub async fn wait(
     until: UnixMs,
 ) -> Result<CommandRow, StoreError> {
     let id: CommandId = row.id();
-    let waiting = core.waiting.on(id);
+    let mut waiting = core.waiting.on(id);
     let end = tokio::time::Instant::now() + Duration::from_millis(until.since(core.clock.now()));
     // Each turn looks once; the end bounds their number.
     while !row.record.state.is_final() && tokio::time::Instant::now() < end {
         let look = tokio::time::Instant::now() + LOOK_EVERY;
-        let _ = tokio::time::timeout_at(look.min(end), waiting.changed()).await;
-        if let Some(found) = core.store.command(scope, id).await? {
-            row = found;
+        match tokio::time::timeout_at(look.min(end), waiting.ended()).await {
+            Ok(ended) => row = ended,
+            Err(_) => {
+                if let Some(found) = core.store.command(scope, id).await? {
+                    row = found;
+                }
+            }
         }
     }
     Ok(row)

@@ -15,14 +15,28 @@ pub const METHOD: Method = Method { name: "event.report", serve: |core, call| se
 
 async fn serve(core: Arc<Core>, call: Call) -> Result<Bytes, Refused> {
     let request: EventReport = call.json()?;
+    // As with `command.report`: the facts at hand first, guarded; the newest where they do not do.
+    let mut fresh = false;
     for _ in 0..ATTEMPTS_MAX {
-        let (tenant, facts) = call.facts(&core).await?;
-        let device = call.device(&facts)?;
-        let batch = read(&facts, device, &request.batch).map_err(|_| Refused::NotProven)?;
+        let (tenant, facts) =
+            if fresh { call.facts(&core).await? } else { call.facts_at_hand(&core).await? };
+        let read = call.device(&facts).and_then(|device| {
+            Ok((device, read(&facts, device, &request.batch).map_err(|_| Refused::NotProven)?))
+        });
+        let (device, batch) = match read {
+            Ok(read) => read,
+            Err(refused) if fresh => return Err(refused),
+            Err(_) => {
+                fresh = true;
+                continue;
+            }
+        };
         let held = core.store.intake(tenant.scope, device.id, batch.epoch).await?;
         let known = device_state(&core, tenant.scope, device).await?;
-        let taken = take(&facts, device, &batch, held, known, &mut core.ids());
-        let (change, answer) = taken.map_err(|error| Refused::Unfit(error.to_string()))?;
+        let taken = take(&facts, &tenant.key, device, &batch, held, known, &mut core.ids());
+        let (mut change, answer) = taken.map_err(|error| Refused::Unfit(error.to_string()))?;
+        change.if_facts = (!fresh).then_some(facts.version);
+        fresh = true;
         if change.intakes.is_empty() {
             return reply(&answer);
         }

@@ -1,5 +1,6 @@
 //! Sends what commits have put into the outbox: in order within a channel, channels side by side. A publication leaves
-//! the outbox when the bus has taken it; a bus that is away delays it and loses nothing.
+//! the outbox when the bus has taken it; a bus that is away delays it and loses nothing. Of several cores on one database
+//! one sends, so that they never overtake each other.
 
 use crate::core::Core;
 use crate::metrics::add;
@@ -44,6 +45,7 @@ pub async fn run(core: Arc<Core>, bus: Arc<dyn Channels>) {
     let mut signal = core.store.outbox_signal();
     let mut pause = PAUSE_MIN;
     loop {
+        core.store.until_it_leads().await;
         signal.borrow_and_update();
         let rows = match core.store.outbox(SYSTEM, PAGE).await {
             Ok(rows) => rows,
@@ -88,6 +90,10 @@ async fn send(core: &Core, bus: &dyn Channels, rows: Vec<OutboxRow>) -> bool {
 async fn send_channel(core: &Core, bus: &dyn Channels, rows: Vec<OutboxRow>) -> Vec<OutboxKey> {
     let mut done = Vec::with_capacity(rows.len());
     for row in rows {
+        if !core.store.leads() {
+            // Somebody else is about to send it, and what comes after it.
+            break;
+        }
         let now = core.clock.now();
         if row.expires_at.is_some_and(|until| until <= now) {
             // A command past its deadline or a nudge that is old: delivered now it would be noise, or late.

@@ -8,6 +8,7 @@ use super::shape::corrupt;
 use super::sql::{Conn, Row, Value};
 use super::table::{TABLES, Table, Type};
 use super::{StoreError, StoreOptions};
+use keyway_domain::time::UnixMs;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 use std::collections::BTreeMap;
@@ -166,15 +167,34 @@ fn values_of(table: &Table, row: &Row) -> Result<Vec<Value>, Fault> {
     table.columns.iter().enumerate().map(value).collect()
 }
 
+/// What a database is restored for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Purpose {
+    /// To go on after a loss, from this moment on: doors may have seen more than the backup knows, and every counter that
+    /// they compare goes beyond it.
+    GoOn(UnixMs),
+    /// To move: nothing has happened since the backup, and it stays as it is to the byte.
+    Move,
+}
+
 /// Reads a backup into an empty database, all of it or nothing: what is cut off or changed is refused at the end, and
 /// nothing was written then.
-pub async fn restore(options: &StoreOptions, from: &mut (dyn BufRead + Send)) -> Result<End, BackupError> {
+pub async fn restore(
+    options: &StoreOptions,
+    from: &mut (dyn BufRead + Send),
+    purpose: Purpose,
+) -> Result<End, BackupError> {
     let target = options.target()?;
     migrate::migrate(&target).await?;
     let told = |fault: Fault| BackupError::Store(fault.told(options.deadline_ms, false));
     let mut conn = target.patient().connect().await.map_err(told)?;
     conn.begin().await.map_err(told)?;
-    let restored = fill(&mut conn, from, options.deadline_ms).await;
+    let mut restored = fill(&mut conn, from, options.deadline_ms).await;
+    if let (Ok(_), Purpose::GoOn(now)) = (&restored, purpose)
+        && let Err(fault) = super::raise::raise(&mut conn, now).await
+    {
+        restored = Err(told(fault));
+    }
     if restored.is_ok() {
         conn.commit().await.map_err(told)?;
     }

@@ -2,6 +2,7 @@
 //! refuses to let their text out: it may hold values of rows.
 
 use super::row::{CommandRow, OnceRow};
+use keyway_domain::command::room::DoorBusy;
 
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
@@ -16,6 +17,9 @@ pub enum StoreError {
     Already(Box<OnceRow>),
     #[error("{what} is not there")]
     NotFound { what: String },
+    /// The door could not remember another command. Nothing was written: the same request may come again later.
+    #[error(transparent)]
+    DoorBusy(#[from] DoorBusy),
     /// The change itself can never be written. Nothing was.
     #[error("{what}")]
     Refused { what: String },

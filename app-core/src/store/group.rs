@@ -2,12 +2,13 @@
 //! statements in a transaction; refuses to begin or to end it.
 
 use super::error::Fault;
-use super::plan::{Found, HeldRecord, Wanted, Writes};
+use super::plan::{Found, HeldRecord, Taken, Wanted, Writes};
 use super::row::OutboxKey;
 use super::shape::{self, corrupt, int, text};
 use super::sql::{Conn, Value};
-use super::table::{self, AUDIT, COMMANDS, EVENTS, HEADS, INTAKES, LOOKUPS, ONCE, RECORDS};
+use super::table::{self, AUDIT, Batch, COMMANDS, EVENTS, HEADS, INTAKES, LOOKUPS, ONCE, RECORDS};
 use keyway_domain::id::TenantId;
+use keyway_domain::time::UnixMs;
 use std::collections::BTreeSet;
 
 /// Reads the rows that a group speaks of. The tenants' heads come first and are locked, in the order of their ids, so
@@ -15,16 +16,17 @@ use std::collections::BTreeSet;
 pub async fn load(conn: &mut Conn, wanted: &Wanted) -> Result<Found, Fault> {
     let mut found = Found { heads: lock_heads(conn, &wanted.tenants).await?, ..Found::default() };
     load_records(conn, wanted, &mut found).await?;
-    let keys = wanted.commands.iter().map(|(tenant, id)| vec![text(tenant), text(id)]).collect();
-    let mut commands = COMMANDS.find(conn, &["tenant", "id"], keys).await?;
-    let keys = wanted.requests.iter().map(|(tenant, id)| vec![text(tenant), text(id)]).collect();
-    commands.extend(COMMANDS.find(conn, &["tenant", "request"], keys).await?);
+    let ids = wanted.commands.iter().map(|(tenant, id)| vec![text(tenant), text(id)]).collect();
+    let requests = wanted.requests.iter().map(|(tenant, id)| vec![text(tenant), text(id)]).collect();
+    let (by_id, by_request) = (["tenant", "id"], ["tenant", "request"]);
+    let commands = COMMANDS.find_either(conn, (&by_id, ids), (&by_request, requests)).await?;
     for row in &commands {
         let row = shape::command(row)?;
         let tenant = row.command.tenant;
         found.requests.extend(row.request.map(|request| ((tenant, request), row.id())));
         found.commands.insert((tenant, row.id()), row);
     }
+    load_rooms(conn, wanted, &mut found).await?;
     let keys =
         wanted.intakes.iter().map(|(tenant, device, epoch)| vec![text(tenant), text(device), text(epoch)]);
     for row in &INTAKES.find(conn, &["tenant", "device", "epoch"], keys.collect()).await? {
@@ -47,6 +49,28 @@ pub async fn load(conn: &mut Conn, wanted: &Wanted) -> Result<Found, Fault> {
     }
     Ok(found)
 }
+
+/// Counts the commands that have places in ledgers. Each head is locked: nobody adds one meanwhile.
+async fn load_rooms(conn: &mut Conn, wanted: &Wanted, found: &mut Found) -> Result<(), Fault> {
+    let rooms: Vec<_> = wanted.rooms.iter().collect();
+    for run in rooms.chunks(ROOMS_IN_ONE_STATEMENT) {
+        let sql = format!(
+            "WITH want (a, b, c) AS (VALUES {}) SELECT want.a, want.b, count(*), min(t.held_until_ms) FROM want CROSS JOIN \
+             commands t WHERE t.tenant = want.a AND t.device = want.b AND t.held_until_ms > want.c GROUP BY want.a, want.b",
+            table::places(run.len(), 3)
+        );
+        let values =
+            run.iter().flat_map(|((tenant, device), after)| [text(tenant), text(device), int(after.0)]);
+        for row in &conn.fetch(&sql, values.collect()).await? {
+            let taken = Taken { count: row.count(2)? as usize, first: UnixMs(row.count(3)?) };
+            found.rooms.insert((shape::tenant(row, 0)?, shape::device(row, 1)?), taken);
+        }
+    }
+    Ok(())
+}
+
+/// A group rarely speaks of more doors; each length is a statement of its own.
+const ROOMS_IN_ONE_STATEMENT: usize = 32;
 
 async fn lock_heads(
     conn: &mut Conn,
@@ -97,8 +121,7 @@ async fn load_records(conn: &mut Conn, wanted: &Wanted, found: &mut Found) -> Re
              CROSS JOIN records t WHERE t.tenant = want.a AND t.kind = want.b AND t.id = want.c"
         );
         for row in &conn.fetch(&sql, run.iter().flat_map(|one| key(one)).collect()).await? {
-            let held =
-                HeldRecord { version: row.count(3)?, created_at: keyway_domain::time::UnixMs(row.count(4)?) };
+            let held = HeldRecord { version: row.count(3)?, created_at: UnixMs(row.count(4)?) };
             found.records.insert((shape::tenant(row, 0)?, shape::kind(row, 1)?, row.text(2)?), held);
         }
     }
@@ -130,21 +153,28 @@ pub async fn store(conn: &mut Conn, found: &Found, writes: Writes, sent: &[Outbo
         vec![space.word().into(), name.into(), text(tenant), kind.word().into(), id.into()]
     });
     LOOKUPS.insert(conn, names.collect()).await?;
-    COMMANDS.put(conn, writes.commands.into_values().collect()).await?;
-    INTAKES.put(conn, writes.intakes.into_values().collect()).await?;
-    ONCE.put(conn, writes.once.into_values().collect()).await?;
-    EVENTS.insert(conn, writes.events).await?;
-    AUDIT.insert(conn, writes.audit).await?;
-    table::DETAILS.put(conn, writes.details).await?;
-    table::DETAILS.delete(conn, writes.details_gone).await?;
-    table::CHECKPOINTS.put(conn, writes.checkpoints.into_values().collect()).await?;
-    table::OUTBOX.insert(conn, writes.outbox).await?;
+    let mut batch = Batch::default();
+    batch.put(COMMANDS, writes.commands.into_values().collect());
+    batch.put(INTAKES, writes.intakes.into_values().collect());
+    batch.put(ONCE, writes.once.into_values().collect());
+    batch.insert(EVENTS, writes.events);
+    batch.insert(AUDIT, writes.audit);
+    batch.put(table::CHECKPOINTS, writes.checkpoints.into_values().collect());
+    batch.insert(table::OUTBOX, writes.outbox);
     let sent = sent.iter().map(|key| vec![text(key.tenant), int(key.seq)]);
-    table::OUTBOX.delete(conn, sent.collect()).await?;
+    batch.delete(table::OUTBOX, sent.collect());
     let mut heads: Vec<Vec<Value>> = Vec::new();
     for tenant in &writes.heads {
         let head = found.heads.get(tenant).ok_or_else(|| corrupt(format!("{tenant} has lost its head")))?;
         heads.push(shape::head_values(*tenant, head));
     }
-    HEADS.put(conn, heads).await
+    batch.put(HEADS, heads);
+    if writes.details_gone.is_empty() {
+        batch.put(table::DETAILS, writes.details);
+    } else {
+        // One that is put and erased in one group has to go last.
+        table::DETAILS.put(conn, writes.details).await?;
+        table::DETAILS.delete(conn, writes.details_gone).await?;
+    }
+    batch.run(conn).await
 }

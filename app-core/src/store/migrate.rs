@@ -29,6 +29,7 @@ macro_rules! migrations {
 
 migrations! {
     1 "begin" "0001_begin.sql";
+    2 "room" "0002_room.sql";
 }
 
 /// The schema this program works with.

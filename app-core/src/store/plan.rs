@@ -3,13 +3,14 @@
 //!
 //! Changes of one group see each other in their order, as if each had its own transaction.
 
-use super::change::{Change, Committed, Expect, RecordChange, RecordDraft};
+use super::change::{Change, CommandWrite, Committed, Expect, RecordChange, RecordDraft};
 use super::kind::{LookupSpace, OnceSpace, RecordKind};
-use super::row::{CommandRow, OnceRow};
+use super::row::{CommandRow, OnceRow, Record};
 use super::shape::{self, Head, int, text};
 use super::sql::Value;
 use super::{StoreError, TenantScope};
 use keyway_domain::audit::AuditEntry;
+use keyway_domain::command::room::{room, taken_after};
 use keyway_domain::event::{ChainHash, Epoch};
 use keyway_domain::id::{CommandId, DeviceId, RequestId, TenantId};
 use keyway_domain::time::UnixMs;
@@ -29,6 +30,8 @@ pub struct Wanted {
     pub names_of: BTreeSet<RecordKey>,
     pub commands: BTreeSet<(TenantId, CommandId)>,
     pub requests: BTreeSet<(TenantId, RequestId)>,
+    /// Doors that get another command, with the deadline after which theirs still count.
+    pub rooms: BTreeMap<(TenantId, DeviceId), UnixMs>,
     pub intakes: BTreeSet<(TenantId, DeviceId, Epoch)>,
     pub once: BTreeSet<OnceKey>,
     pub events: BTreeSet<(TenantId, String, u64)>,
@@ -53,6 +56,11 @@ impl Wanted {
         for write in &change.commands {
             self.commands.insert((tenant, write.row.id()));
             self.requests.extend(write.row.request.map(|request| (tenant, request)));
+            if takes_a_place(write) {
+                let after = taken_after(change.at);
+                let wanted = self.rooms.entry((tenant, write.row.command.device)).or_insert(after);
+                *wanted = after.min(*wanted);
+            }
         }
         self.intakes.extend(change.intakes.iter().map(|write| (tenant, write.device, write.epoch)));
         self.once.extend(change.once.iter().map(|draft| (tenant, draft.space, draft.key.clone())));
@@ -73,6 +81,7 @@ pub struct Found {
     pub names_of: HashMap<RecordKey, Vec<NameKey>>,
     pub commands: HashMap<(TenantId, CommandId), CommandRow>,
     pub requests: HashMap<(TenantId, RequestId), CommandId>,
+    pub rooms: HashMap<(TenantId, DeviceId), Taken>,
     pub intakes: HashMap<(TenantId, DeviceId, Epoch), u64>,
     pub once: HashMap<OnceKey, OnceRow>,
     pub events: HashSet<(TenantId, String, u64)>,
@@ -83,6 +92,18 @@ pub struct Found {
 pub struct HeldRecord {
     pub version: u64,
     pub created_at: UnixMs,
+}
+
+/// Places in a door's ledger that are taken: how many, and the first deadline of them.
+#[derive(Debug, Clone, Copy)]
+pub struct Taken {
+    pub count: usize,
+    pub first: UnixMs,
+}
+
+/// A new command that may reach its door.
+fn takes_a_place(write: &CommandWrite) -> bool {
+    write.expect == Expect::Absent && write.row.record.state.may_be_in_ledger()
 }
 
 /// Rows to write, each key once.
@@ -153,6 +174,12 @@ impl Found {
             writes.commands.insert(key, shape::command_values(&row, version));
             self.requests.extend(row.request.map(|request| ((tenant, request), row.id())));
             committed.command_versions.push((row.id(), version));
+            if takes_a_place(write) {
+                let first = row.record.deadline;
+                let taken =
+                    self.rooms.entry((tenant, row.command.device)).or_insert(Taken { count: 0, first });
+                *taken = Taken { count: taken.count + 1, first: taken.first.min(first) };
+            }
             self.commands.insert(key, row);
         }
         for write in &change.intakes {
@@ -254,6 +281,11 @@ impl Found {
                 return Err(StoreError::Repeated(Box::new(row.clone())));
             }
             meets(|| key.1.to_string(), write.expect, self.commands.get(&key).map(|row| row.version))?;
+            if takes_a_place(write)
+                && let Some(taken) = self.rooms.get(&(tenant, write.row.command.device))
+            {
+                room(taken.count, taken.first, change.at)?;
+            }
         }
         for write in &change.intakes {
             let held = self.intakes.get(&(tenant, write.device, write.epoch)).copied();
@@ -315,16 +347,16 @@ impl Found {
         let held = self.records.get(&key).copied();
         let version = held.map_or(1, |held| held.version + 1);
         let created_at = held.map_or(at, |held| held.created_at);
-        let values = vec![
-            text(tenant),
-            draft.kind.word().into(),
-            draft.id.as_str().into(),
-            int(version),
-            draft.parent.clone().into(),
-            draft.doc.as_str().into(),
-            int(created_at.0),
-            int(at.0),
-        ];
+        let values = shape::record_values(&Record {
+            tenant,
+            kind: draft.kind,
+            id: draft.id.clone(),
+            version,
+            parent: draft.parent.clone(),
+            doc: draft.doc.clone(),
+            created_at,
+            changed_at: at,
+        });
         self.rename(&key, &draft.lookups, writes);
         self.records.insert(key.clone(), HeldRecord { version, created_at });
         writes.records_gone.remove(&key);

@@ -70,6 +70,10 @@ pub fn tenant(row: &Row, place: usize) -> Result<TenantId, Fault> {
     id(row, place)
 }
 
+pub fn device(row: &Row, place: usize) -> Result<DeviceId, Fault> {
+    id(row, place)
+}
+
 pub fn chain(row: &Row, place: usize) -> Result<ChainHash, Fault> {
     ChainHash::parse(&row.text(place)?).ok_or_else(|| corrupt("a chain value that is not 64 hex digits"))
 }
@@ -116,6 +120,19 @@ pub fn record(row: &Row) -> Result<Record, Fault> {
     })
 }
 
+pub fn record_values(record: &Record) -> Vec<Value> {
+    vec![
+        text(record.tenant),
+        record.kind.word().into(),
+        record.id.as_str().into(),
+        int(record.version),
+        record.parent.clone().into(),
+        record.doc.as_str().into(),
+        int(record.created_at.0),
+        int(record.changed_at.0),
+    ]
+}
+
 pub fn lookup_space(row: &Row, place: usize) -> Result<LookupSpace, Fault> {
     let word = row.text(place)?;
     LookupSpace::parse(&word).ok_or_else(|| corrupt(format!("a name in the space {word}")))
@@ -160,6 +177,7 @@ pub fn command_values(row: &CommandRow, version: u64) -> Vec<Value> {
         Value::Int(i64::from(!row.record.state.is_final())),
         opt_int(row.due_at),
         int(version),
+        opt_int(row.record.state.may_be_in_ledger().then_some(row.record.deadline)),
     ]
 }
 

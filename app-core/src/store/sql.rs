@@ -3,7 +3,7 @@
 
 use super::StoreError;
 use super::error::Fault;
-use sqlx::postgres::{PgConnectOptions, PgConnection, PgRow};
+use sqlx::postgres::{PgConnectOptions, PgConnection, PgListener, PgPoolOptions, PgRow};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqliteRow, SqliteSynchronous};
 use sqlx::{AssertSqlSafe, ConnectOptions as _, Connection as _, Row as _};
 use std::str::FromStr as _;
@@ -135,6 +135,24 @@ impl Target {
         match self {
             Self::Sqlite(options) => Ok(Conn::Sqlite(options.connect().await?)),
             Self::Postgres(options) => Ok(Conn::Postgres(Box::new(options.connect().await?))),
+        }
+    }
+}
+
+impl Target {
+    /// Calls `heard` for every notification on a channel, and whenever some may have been missed, until the connection
+    /// fails. A file notifies nobody.
+    pub async fn listen(&self, channel: &str, heard: impl Fn()) -> Result<(), Fault> {
+        let Self::Postgres(options) = self else { return std::future::pending().await };
+        let pool = PgPoolOptions::new().max_connections(1).max_lifetime(None).idle_timeout(None);
+        let pool = pool.connect_lazy_with(options.clone());
+        let mut listener = PgListener::connect_with(&pool).await?;
+        listener.ignore_pool_close_event(true);
+        listener.listen(channel).await?;
+        heard();
+        loop {
+            listener.try_recv().await?;
+            heard();
         }
     }
 }

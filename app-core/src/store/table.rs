@@ -14,7 +14,7 @@ pub enum Type {
 }
 
 /// A table. The first `keys` columns are its primary key.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Table {
     pub name: &'static str,
     pub columns: &'static [(&'static str, Type)],
@@ -24,6 +24,9 @@ pub struct Table {
 /// Rows in one statement at most; shorter runs use halves of it, so that few statements are prepared. 64 rows of nine
 /// columns are far below either database's bound of parameters.
 const ROWS_MAX: usize = 64;
+
+/// Keys of each sort that are looked for together: beyond it the rows are what costs.
+const EITHER_MAX: usize = 8;
 
 macro_rules! tables {
     ($($table:ident = $name:literal, $keys:literal, [$($column:literal $kind:ident),*];)*) => {
@@ -47,7 +50,7 @@ tables! {
         "expires_at_ms" Int];
     COMMANDS = "commands", 2, ["tenant" Text, "id" Text, "request" OptText, "device" Text, "door" Text,
         "asked_by" Text, "person" OptText, "phone" OptText, "command" Text, "record" Text, "is_open" Int,
-        "due_at_ms" OptInt, "version" Int];
+        "due_at_ms" OptInt, "version" Int, "held_until_ms" OptInt];
     INTAKES = "intakes", 3, ["tenant" Text, "device" Text, "epoch" Text, "doc" Text, "version" Int];
     EVENTS = "events", 2, ["tenant" Text, "ordinal" Int, "source" Text, "seq" Int, "kind" Text, "door" OptText,
         "occurred_at_ms" OptInt, "received_at_ms" Int, "json" Text];
@@ -64,12 +67,13 @@ impl Table {
         names.join(", ")
     }
 
-    fn insert_sql(&self, rows: usize, upsert: bool) -> String {
+    /// `before` places are taken by other parts of the statement.
+    fn insert_sql(&self, rows: usize, upsert: bool, before: usize) -> String {
         let mut sql = format!(
             "INSERT INTO {} ({}) VALUES {}",
             self.name,
             self.names(""),
-            places(rows, self.columns.len())
+            places_after(before, rows, self.columns.len())
         );
         if upsert {
             let keys: Vec<&str> = self.columns[..self.keys].iter().map(|(name, _)| *name).collect();
@@ -94,23 +98,26 @@ impl Table {
 
     async fn write(&self, conn: &mut Conn, rows: Vec<Vec<Value>>, upsert: bool) -> Result<(), Fault> {
         for run in runs(rows) {
-            let sql = self.insert_sql(run.len(), upsert);
+            let sql = self.insert_sql(run.len(), upsert, 0);
             conn.execute(&sql, run.into_iter().flatten().collect()).await?;
         }
         Ok(())
     }
 
+    fn delete_sql(&self, rows: usize, width: usize, before: usize) -> String {
+        let names: Vec<&str> = self.columns[..width].iter().map(|(name, _)| *name).collect();
+        format!(
+            "DELETE FROM {} WHERE ({}) IN (VALUES {})",
+            self.name,
+            names.join(", "),
+            places_after(before, rows, width)
+        )
+    }
+
     /// Deletes the rows with these keys, each a primary key or the first columns of one.
     pub async fn delete(&self, conn: &mut Conn, keys: Vec<Vec<Value>>) -> Result<(), Fault> {
         for run in runs(keys) {
-            let width = run[0].len();
-            let names: Vec<&str> = self.columns[..width].iter().map(|(name, _)| *name).collect();
-            let sql = format!(
-                "DELETE FROM {} WHERE ({}) IN (VALUES {})",
-                self.name,
-                names.join(", "),
-                places(run.len(), width)
-            );
+            let sql = self.delete_sql(run.len(), run[0].len(), 0);
             conn.execute(&sql, run.into_iter().flatten().collect()).await?;
         }
         Ok(())
@@ -136,20 +143,129 @@ impl Table {
         Ok(found)
     }
 
+    /// The rows with these first keys and those with these second ones; where there are few, in one way there and back.
+    pub async fn find_either(
+        &self,
+        conn: &mut Conn,
+        one: (&[&str], Vec<Vec<Value>>),
+        two: (&[&str], Vec<Vec<Value>>),
+    ) -> Result<Vec<Row>, Fault> {
+        let few = |keys: &[Vec<Value>]| (1..=EITHER_MAX).contains(&keys.len());
+        if !few(&one.1) || !few(&two.1) {
+            let mut found = self.find(conn, one.0, one.1).await?;
+            found.extend(self.find(conn, two.0, two.1).await?);
+            return Ok(found);
+        }
+        let half = |want: char, by: &[&str]| {
+            let meets: Vec<String> =
+                by.iter().enumerate().map(|(place, name)| format!("t.{name} = {want}.k{place}")).collect();
+            let names = self.names("t.");
+            format!("SELECT {names} FROM {want} CROSS JOIN {} t WHERE {}", self.name, meets.join(" AND "))
+        };
+        let wants =
+            |by: &[&str]| (0..by.len()).map(|place| format!("k{place}")).collect::<Vec<_>>().join(", ");
+        let before = one.1.len() * one.0.len();
+        let sql = format!(
+            "WITH a ({}) AS (VALUES {}), b ({}) AS (VALUES {}) {} UNION ALL {}",
+            wants(one.0),
+            places(one.1.len(), one.0.len()),
+            wants(two.0),
+            places_after(before, two.1.len(), two.0.len()),
+            half('a', one.0),
+            half('b', two.0),
+        );
+        conn.fetch(&sql, one.1.into_iter().chain(two.1).flatten().collect()).await
+    }
+
     /// All columns, to be followed by FROM or WHERE.
     pub fn select(&self, rest: &str) -> String {
         format!("SELECT {} FROM {} {rest}", self.names(""), self.name)
     }
 }
 
+/// Writes to several tables, no row of them twice. Small ones go to Postgres as one statement: each statement is a way
+/// there and back, and a decision writes to five tables. Large ones are bound by their rows, and would be another statement
+/// each time.
+#[derive(Default)]
+pub struct Batch {
+    parts: Vec<(Part, Vec<Vec<Value>>)>,
+}
+
+enum Part {
+    Insert(Table),
+    Put(Table),
+    Delete(Table),
+}
+
+/// Rows of a batch that goes as one statement.
+const BATCH_ROWS_MAX: usize = 24;
+
+impl Batch {
+    pub fn insert(&mut self, table: Table, rows: Vec<Vec<Value>>) {
+        self.add(Part::Insert(table), rows);
+    }
+
+    pub fn put(&mut self, table: Table, rows: Vec<Vec<Value>>) {
+        self.add(Part::Put(table), rows);
+    }
+
+    pub fn delete(&mut self, table: Table, keys: Vec<Vec<Value>>) {
+        self.add(Part::Delete(table), keys);
+    }
+
+    fn add(&mut self, part: Part, rows: Vec<Vec<Value>>) {
+        if !rows.is_empty() {
+            self.parts.push((part, rows));
+        }
+    }
+
+    pub async fn run(self, conn: &mut Conn) -> Result<(), Fault> {
+        let rows: usize = self.parts.iter().map(|(_, rows)| rows.len()).sum();
+        if conn.is_postgres() && rows <= BATCH_ROWS_MAX && self.parts.len() > 1 {
+            let (sql, values) = self.one();
+            return conn.execute(&sql, values).await.map(drop);
+        }
+        for (part, rows) in self.parts {
+            match part {
+                Part::Insert(table) => table.insert(conn, rows).await?,
+                Part::Put(table) => table.put(conn, rows).await?,
+                Part::Delete(table) => table.delete(conn, rows).await?,
+            }
+        }
+        Ok(())
+    }
+
+    /// Postgres runs every part of a WITH that writes, whether it is asked for or not.
+    fn one(self) -> (String, Vec<Value>) {
+        let (mut sql, mut values) = (String::from("WITH "), Vec::new());
+        for (number, (part, rows)) in self.parts.into_iter().enumerate() {
+            let (count, width, before) = (rows.len(), rows[0].len(), values.len());
+            let text = match part {
+                Part::Insert(table) => table.insert_sql(count, false, before),
+                Part::Put(table) => table.insert_sql(count, true, before),
+                Part::Delete(table) => table.delete_sql(count, width, before),
+            };
+            let comma = if number == 0 { "" } else { ", " };
+            let _ = write!(sql, "{comma}w{number} AS ({text})");
+            values.extend(rows.into_iter().flatten());
+        }
+        sql.push_str(" SELECT 1");
+        (sql, values)
+    }
+}
+
 /// `($1, $2), ($3, $4)`. Written into one text: for 64 rows this is done for every group.
 pub fn places(rows: usize, width: usize) -> String {
+    places_after(0, rows, width)
+}
+
+fn places_after(before: usize, rows: usize, width: usize) -> String {
     let mut text = String::with_capacity(rows * (width * 6 + 4));
     for row in 0..rows {
         text.push_str(if row == 0 { "(" } else { ", (" });
         for column in 1..=width {
-            let before = if column == 1 { "$" } else { ", $" };
-            let _ = write!(text, "{before}{}", row * width + column);
+            let comma = if column == 1 { "$" } else { ", $" };
+            let _ = write!(text, "{comma}{}", before + row * width + column);
         }
         text.push(')');
     }
@@ -177,10 +293,21 @@ mod tests {
     #[test]
     fn statements_say_what_they_mean() {
         assert_eq!(
-            CHECKPOINTS.insert_sql(2, true),
+            CHECKPOINTS.insert_sql(2, true, 0),
             "INSERT INTO checkpoints (tenant, size, note) VALUES ($1, $2, $3), ($4, $5, $6) ON CONFLICT (tenant, size) DO \
              UPDATE SET note = excluded.note"
         );
+        let mut batch = Batch::default();
+        batch.put(CHECKPOINTS, vec![vec!["t".into(), 1.into(), "n".into()]]);
+        batch.insert(DETAILS, Vec::new());
+        batch.delete(OUTBOX, vec![vec!["t".into(), 7.into()]]);
+        let (sql, values) = batch.one();
+        assert_eq!(
+            sql,
+            "WITH w0 AS (INSERT INTO checkpoints (tenant, size, note) VALUES ($1, $2, $3) ON CONFLICT (tenant, size) DO \
+             UPDATE SET note = excluded.note), w1 AS (DELETE FROM outbox WHERE (tenant, seq) IN (VALUES ($4, $5))) SELECT 1"
+        );
+        assert_eq!(values.len(), 5);
         let lens: Vec<usize> = runs(vec![Vec::new(); 150]).iter().map(Vec::len).collect();
         assert_eq!(lens, [64, 64, 16, 4, 2]);
     }

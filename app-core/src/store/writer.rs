@@ -3,6 +3,7 @@
 
 use super::change::{Change, Committed};
 use super::error::Fault;
+use super::lead::{self, Lead};
 use super::plan::{Wanted, Writes};
 use super::row::OutboxKey;
 use super::sql::{Conn, Target};
@@ -121,6 +122,7 @@ pub struct Writer {
     jobs: mpsc::Receiver<Job>,
     sent: Arc<Sent>,
     signal: watch::Sender<u64>,
+    lead: Arc<Lead>,
     deadline: Duration,
     linger: Duration,
 }
@@ -141,8 +143,7 @@ impl Writer {
     pub fn new(
         target: Target,
         jobs: mpsc::Receiver<Job>,
-        sent: Arc<Sent>,
-        signal: watch::Sender<u64>,
+        (sent, signal, lead): (Arc<Sent>, watch::Sender<u64>, Arc<Lead>),
         deadline_ms: u64,
     ) -> Self {
         Self {
@@ -151,6 +152,7 @@ impl Writer {
             jobs,
             sent,
             signal,
+            lead,
             deadline: Duration::from_millis(deadline_ms),
             linger: SENT_LINGER,
         }
@@ -325,7 +327,12 @@ impl Writer {
             conn.rollback().await?;
             return Ok(outcomes);
         }
+        let tells = !writes.outbox.is_empty() && !self.lead.leads();
         group::store(conn, &found, writes, &sent).await?;
+        if tells {
+            // Another process sends it, and hears of it with the commit. Who sends its own needs no telling.
+            conn.execute(lead::TELL, Vec::new()).await?;
+        }
         *committing = true;
         conn.commit().await?;
         self.sent.forget(&sent);

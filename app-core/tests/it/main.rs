@@ -4,9 +4,12 @@
 #![allow(clippy::unwrap_used)]
 
 mod api;
+mod cache;
 mod embedded;
+mod enrolment;
 mod hostile;
 mod house;
+mod lead;
 mod process;
 mod relay;
 mod store;

@@ -13,6 +13,14 @@ fn core() -> Command {
     command
 }
 
+/// Any free ports.
+const ANYWHERE: [(&str, &str); 4] = [
+    ("KEYWAY_CORE_LISTEN", "127.0.0.1:0"),
+    ("KEYWAY_CORE_PRIVATE_LISTEN", "127.0.0.1:0"),
+    ("KEYWAY_CORE_EMBEDDED__GATEWAY_LISTEN", "127.0.0.1:0"),
+    ("KEYWAY_CORE_EMBEDDED__GATEWAY_PRIVATE_LISTEN", "127.0.0.1:0"),
+];
+
 fn told(command: &mut Command) -> (Option<i32>, String) {
     let output = command.output().unwrap();
     let text = [output.stdout, output.stderr].concat();
@@ -51,10 +59,7 @@ fn an_embedded_core_starts_from_nothing_and_ends_when_told() {
     let mut child = core()
         .args(["serve", "--embedded", "--data"])
         .arg(&data)
-        .env("KEYWAY_CORE_LISTEN", "127.0.0.1:0")
-        .env("KEYWAY_CORE_PRIVATE_LISTEN", "127.0.0.1:0")
-        .env("KEYWAY_CORE_EMBEDDED__GATEWAY_LISTEN", "127.0.0.1:0")
-        .env("KEYWAY_CORE_EMBEDDED__GATEWAY_PRIVATE_LISTEN", "127.0.0.1:0")
+        .envs(ANYWHERE)
         .stderr(Stdio::piped())
         .spawn()
         .unwrap();
@@ -70,6 +75,11 @@ fn an_embedded_core_starts_from_nothing_and_ends_when_told() {
         }
     };
     assert_eq!(listening["embedded"], true);
+    let socket_url = listening["socket_url"].as_str().unwrap();
+    assert!(!socket_url.contains(":8000/") && !socket_url.contains(":0/"), "where it listens: {socket_url}");
+    let (status, text) = told(core().args(["serve", "--embedded", "--data"]).arg(&data).envs(ANYWHERE));
+    assert_eq!(status, Some(1), "a second core on the same file: {text}");
+    assert!(text.contains("another core runs on this file"), "{text}");
     let status = Command::new("kill").args(["-TERM", &child.id().to_string()]).status().unwrap();
     assert!(status.success());
     assert_eq!(child.wait().unwrap().code(), Some(0));
@@ -84,4 +94,45 @@ fn an_embedded_core_starts_from_nothing_and_ends_when_told() {
     let (status, text) =
         told(core().args(["backup", "--data"]).arg(&data).arg(folder.path().join("b.ndjson")));
     assert_eq!(status, Some(0), "{text}");
+}
+
+/// What a user mistypes, and what they are told: which file or field, where, and an exit code that tells the two apart.
+#[test]
+fn wrong_input_is_told_by_its_name() {
+    let folder = tempfile::tempdir().unwrap();
+    let place = |name: &str| folder.path().join(name).display().to_string();
+    std::fs::write(place("garbage"), "this is no backup\n").unwrap();
+    std::fs::write(place("core.toml"), "nonsense = 1\n[tokens]\nlife_s = \"x\"\n").unwrap();
+    let (nobody, no_backup, nowhere) = (place("nobody"), place("missing.ndjson"), place("none"));
+    let tenant = "ten_01m7xscbq8fybrc31ynzza5y8g";
+    for (arguments, status, wanted) in [
+        (vec!["restore", "--data", &nobody, &no_backup], 1, vec!["missing.ndjson", "No such file"]),
+        (
+            vec!["restore", "--data", &nobody, &place("garbage")],
+            1,
+            vec!["garbage", "line 1", "header of a backup"],
+        ),
+        (vec!["backup", "--data", &nowhere, &place("b")], 1, vec!["none/keyway.db", "cannot be reached"]),
+        (
+            vec!["audit", "export", "--data", &nowhere, "--tenant", tenant, &place("a")],
+            1,
+            vec!["none/keyway.db"],
+        ),
+        (vec!["audit", "export", "--tenant", "ten_x", &place("a")], 2, vec!["ten_x", "--tenant"]),
+        (vec!["audit", "verify", &place("garbage")], 1, vec!["garbage", "line 1"]),
+        (vec!["audit", "verify", &no_backup], 1, vec!["missing.ndjson"]),
+        (vec!["frobnicate"], 2, vec!["frobnicate"]),
+        (
+            vec!["--config", &place("core.toml"), "--check-config"],
+            2,
+            vec!["nonsense", "life_s", "TOKEN_SIGNING_KEY"],
+        ),
+    ] {
+        let (found, text) = told(core().args(&arguments));
+        assert_eq!(found, Some(status), "{arguments:?}: {text}");
+        for word in wanted {
+            assert!(text.contains(word), "{arguments:?}: no {word} in {text}");
+        }
+    }
+    assert!(!std::path::Path::new(&nowhere).exists(), "a verb that reads makes no folder");
 }

@@ -1,5 +1,6 @@
 //! What devices and phones are answered, method by method, over a bus in memory: repeated, late, too early, by others.
 
+use crate::api::raw;
 use crate::house::{House, config, wait_for};
 use app_core::serve::Server;
 use app_core::source::Clock;
@@ -8,6 +9,7 @@ use keyway_bus::{Bus as _, BusEvent, Control, EventSink, MemoryBroker, MemoryBus
 use keyway_devices::enrolment::{DoorEnrolment, PhoneEnrolment};
 use keyway_domain::clock::ClockQuality;
 use keyway_domain::command::ledger::LedgerReport;
+use keyway_domain::command::room::{COMMANDS_MAX, LAG_MS_MAX};
 use keyway_domain::credential::{CredentialKind, Digest};
 use keyway_domain::event::outbox::EventOutbox;
 use keyway_domain::event::{ChainHash, DeviceEvent, Epoch, EventBatch, EventKind, Occurred};
@@ -312,6 +314,116 @@ async fn gateways_hear_of_a_revocation_again_from_the_next_core() {
     heard(2).await;
     drop(stop);
     second.await.unwrap().unwrap();
+    scene.house.stop().await;
+}
+
+/// What reads: each method with what it takes, with what it does not, and from somebody whose business it is not.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_asks_sees_their_own() {
+    let scene = scene().await;
+    let bob = scene.house.person("Bob").await;
+    let keys = scene.of_phone("keys.list", &json!({})).await.unwrap();
+    assert_eq!(
+        (&keys["keys"][0]["door"], &keys["keys"][0]["door_name"]),
+        (&json!(scene.door), &json!("Front"))
+    );
+    assert_eq!(scene.call(&bob, "keys.list", &json!({})).await, Ok(json!({ "keys": [] })));
+    let door = json!({ "door": scene.door });
+    let state = scene.of_phone("state.get", &door).await.unwrap();
+    assert_eq!(
+        (&state["door"], &state["mode"], &state["online"]),
+        (&json!(scene.door), &json!("normal"), &json!(false))
+    );
+    scene.of_device("device.sync", &scene.sync()).await.unwrap();
+    assert_eq!(scene.of_phone("state.get", &door).await.unwrap()["online"], true);
+    assert_eq!(scene.call(&bob, "state.get", &door).await, Err(404), "no grant, no state");
+    assert_eq!(scene.of_phone("state.get", &json!({ "door": "window_1" })).await, Err(400));
+    // Bob gets in by a group, until the grant is switched off.
+    let group = crate::house::id(&scene.house.post("/v1/groups", json!({ "name": "Staff" })).await);
+    let path = format!("/v1/people/{bob}");
+    assert_eq!(scene.house.ask("PATCH", &path, Some(json!({ "groups": [group] }))).await.0, 200);
+    let grant = json!({ "who": { "group": group }, "scope": { "site": scene.house.site } });
+    let grant = crate::house::id(&scene.house.post("/v1/grants", grant).await);
+    let held =
+        async || scene.call(&bob, "keys.list", &json!({})).await.unwrap()["keys"].as_array().unwrap().len();
+    assert_eq!(held().await, 1);
+    let path = format!("/v1/grants/{grant}");
+    assert_eq!(scene.house.ask("PATCH", &path, Some(json!({ "enabled": false }))).await.0, 200);
+    assert_eq!(held().await, 0);
+    // Time over the very nonce, signed.
+    let time = scene.of_device("time.sync", &json!({ "nonce": "n-1" })).await.unwrap();
+    let keys = scene.device.identity().unwrap().core;
+    let said: Value = keys.read(Kind::Time, time["time"].as_str().unwrap()).unwrap();
+    assert_eq!(said["nonce"], "n-1");
+    assert!(scene.clock.now().0 - said["time"].as_u64().unwrap() < 60_000, "{said}");
+    // A device that was replaced is nobody any more.
+    scene.house.device(&scene.door).await;
+    for (method, data) in [
+        ("device.sync", scene.sync()),
+        ("event.report", scene.batch(1..=1)),
+        ("command.report", json!({ "ledger": scene.ledger(scene.clock.now()) })),
+    ] {
+        assert_eq!(scene.of_device(method, &data).await, Err(404), "{method}");
+    }
+    scene.house.stop().await;
+}
+
+/// A key of the API is one command, shown as it is by now; with another body it is a mistake.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_command_is_made_once_for_an_idempotency_key() {
+    let scene = scene().await;
+    let path = format!("/v1/doors/{}/commands", scene.door);
+    let key = [("Idempotency-Key", "open-1")];
+    let body = r#"{"kind":"unlock","within_ms":20000}"#;
+    let (one, two) = tokio::join!(
+        raw(&scene.house, "POST", &path, &key, body),
+        raw(&scene.house, "POST", &path, &key, body)
+    );
+    let three = raw(&scene.house, "POST", &path, &key, body).await;
+    for (status, _, made) in [&one, &two, &three] {
+        assert_eq!((*status, &made["id"]), (202, &one.2["id"]), "{made}");
+    }
+    assert!(three.1.contains("idempotency-replayed: true"), "{}", three.1);
+    let other = raw(&scene.house, "POST", &path, &key, r#"{"kind":"unlock"}"#).await;
+    assert_eq!((other.0, other.2["code"].as_str()), (422, Some("idempotency_key_reused")));
+    let (status, cancelled) = scene
+        .house
+        .ask("POST", &format!("/v1/commands/{}/cancel", one.2["id"].as_str().unwrap()), None)
+        .await;
+    assert_eq!((status, &cancelled["state"]), (200, &json!("cancelled")));
+    let again = raw(&scene.house, "POST", &path, &key, body).await;
+    assert_eq!((again.0, &again.2["state"]), (200, &json!("cancelled")), "as it is by now");
+    assert_eq!(scene.house.get("/v1/commands").await["items"].as_array().unwrap().len(), 1);
+    scene.house.stop().await;
+}
+
+/// A door that could not remember another command is not asked: who wants in hears it at once, and when to come again.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_door_with_too_much_under_way_says_so_at_once() {
+    let scene = scene().await;
+    scene.of_device("device.sync", &scene.sync()).await.unwrap();
+    let path = format!("/v1/doors/{}/commands", scene.door);
+    let unlock = json!({ "kind": "unlock", "within_ms": 20_000 });
+    for number in 0..COMMANDS_MAX {
+        let (status, made) = scene.house.ask("POST", &path, Some(unlock.clone())).await;
+        assert_eq!(status, 202, "command {number}: {made}");
+    }
+    let (status, head, problem) = raw(&scene.house, "POST", &path, &[], &unlock.to_string()).await;
+    assert_eq!((status, problem["code"].as_str()), (429, Some("door_busy")), "{problem}");
+    let seconds = head.lines().find_map(|line| line.strip_prefix("retry-after: ")).unwrap();
+    assert!((15..=25).contains(&seconds.parse::<u32>().unwrap()), "{head}");
+    let asked = scene.unlock(1, 20_000);
+    assert_eq!(scene.of_phone("door.unlock", &asked).await, Err(429));
+    // Nothing was written: the same request, when there is room, is a command.
+    assert_eq!(
+        scene.house.get("/v1/commands?limit=200").await["items"].as_array().unwrap().len(),
+        COMMANDS_MAX
+    );
+    scene.clock.shift(15_000);
+    assert_eq!(scene.of_phone("door.unlock", &asked).await, Err(429));
+    scene.clock.shift(5_000 + LAG_MS_MAX as i64);
+    let later = scene.of_phone("door.unlock", &scene.unlock(2, 20_000)).await.unwrap();
+    assert_eq!(later["final"], false, "{later}");
     scene.house.stop().await;
 }
 

@@ -18,7 +18,7 @@ mod crash;
 mod database;
 mod events;
 mod outbox;
-mod postgres;
+pub mod postgres;
 mod records;
 mod samples;
 mod scopes;

@@ -102,6 +102,8 @@ pub struct Execution<'a> {
     objects: Mutex<BTreeMap<Address, Observed>>,
     /// The objects that go.
     old: BTreeMap<Address, Observed>,
+    /// What each step waited for last.
+    waited: Mutex<BTreeMap<Address, String>>,
 }
 
 impl<'a> Execution<'a> {
@@ -155,7 +157,7 @@ impl<'a> Execution<'a> {
                 Create => {}
             }
         }
-        Self { account, graph, settings, tell, objects: Mutex::new(objects), old }
+        Self { account, graph, settings, tell, objects: Mutex::new(objects), old, waited: Mutex::default() }
     }
 
     /// Runs the nodes in their order.
@@ -227,9 +229,11 @@ impl<'a> Execution<'a> {
             }
             let because =
                 node.needs.iter().find(|&&need| !finished[need]).map(|&need| nodes[need].address.to_string());
-            let why = match because {
-                Some(address) => format!("it needs {address}"),
-                None => "this run ended before".to_owned(),
+            let waited = self.waited.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+            let why = match (because, waited.get(&node.address)) {
+                (Some(address), _) => format!("it needs {address}"),
+                (None, Some(what)) => format!("this run ended while it waited: {what}"),
+                (None, None) => "this run ended before".to_owned(),
             };
             skipped.insert(node.address.clone(), why);
         }
@@ -273,7 +277,11 @@ impl<'a> Execution<'a> {
     }
 
     pub(crate) fn waiting(&self, node: &Node, what: impl Into<String>) {
-        self.tell(Event::Waiting { address: node.address.clone(), kind: node.kind, what: what.into() });
+        let (address, kind, what) = (node.address.clone(), node.kind, what.into());
+        let mut waited = self.waited.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        waited.insert(address.clone(), what.clone());
+        drop(waited);
+        self.tell(Event::Waiting { address, kind, what });
     }
 
     pub(crate) fn object(&self, address: &Address) -> Option<Observed> {

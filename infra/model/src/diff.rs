@@ -54,10 +54,22 @@ pub fn fields(spec: &Spec, wanted: &Fields, observed: &Fields) -> Vec<FieldChang
         let from = changes.len();
         compare(field, before, after, &mut changes);
         for change in &mut changes[from..] {
-            change.replaces = field.change == Change::Fixed;
+            change.replaces = field.change == Change::Fixed || field.only_rises && falls(before, after);
         }
     }
     changes
+}
+
+/// Whether a version or a size goes down; what is no number is compared no further.
+fn falls(before: &Value, after: &Value) -> bool {
+    let numbers = |value: &Value| -> Option<Vec<u64>> {
+        let text = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+        text.split('.').map(|part| part.parse().ok()).collect()
+    };
+    let (Some(before), Some(after)) = (numbers(before), numbers(after)) else { return false };
+    // `17` takes every minor version.
+    let length = before.len().min(after.len());
+    after[..length] < before[..length]
 }
 
 fn compare(field: &Field, before: &Value, after: &Value, changes: &mut Vec<FieldChange>) {
@@ -123,7 +135,9 @@ pub fn tags(wanted: &BTreeMap<String, String>, observed: &BTreeMap<String, Strin
         FieldChange::new(format!("tags/{key}"), text(observed.get(key)), text(Some(value)))
     });
     let extra = observed.iter().filter(|(key, _)| key.starts_with(TAG_PREFIX) && !wanted.contains_key(*key));
-    let extra = extra.filter(|(key, _)| *key != crate::graph::TAG_GENERATION);
+    let extra = extra.filter(|(key, _)| {
+        ![crate::graph::TAG_GENERATION, crate::graph::TAG_REPLACES].contains(&key.as_str())
+    });
     let extra = extra.map(|(key, value)| FieldChange::new(format!("tags/{key}"), text(Some(value)), None));
     missing.chain(extra).collect()
 }

@@ -29,6 +29,9 @@ pub const TAG_PROJECT: &str = "keyway:project";
 pub const TAG_ENVIRONMENT: &str = "keyway:environment";
 pub const TAG_ADDRESS: &str = "keyway:address";
 /// `true` on what only `--allow-delete` may delete, also when no environment file names it any more.
+/// On the new one of a create-first replacement: the id of the old one, which is to go. A run that dies in between is
+/// understood by it; another object with our tags, a copy that somebody made, is nobody's guess.
+pub const TAG_REPLACES: &str = "keyway:replaces";
 pub const TAG_PROTECT: &str = "keyway:protect";
 /// Tells one generated value of a secret from the next; written by the shell, compared by nobody.
 pub const TAG_GENERATION: &str = "keyway:generation";

@@ -9,7 +9,7 @@ use sha2::{Digest, Sha256};
 
 use crate::address::Address;
 use crate::diff::{self, FieldChange};
-use crate::graph::{Graph, Scope, TAG_PROTECT, Wanted};
+use crate::graph::{Graph, Scope, TAG_PROTECT, TAG_REPLACES, Wanted};
 use crate::kinds::{Change, Field, KindId, Layer, Replacement, Spec};
 use crate::operations::operations;
 use crate::snapshot::{Observed, Snapshot, State, Unmanaged};
@@ -182,7 +182,7 @@ pub fn plan(graph: &Graph, snapshot: &Snapshot, options: &Options) -> Plan {
         unchanged,
         left_alone,
         problems,
-        unmanaged: snapshot.unmanaged.clone(),
+        unmanaged: snapshot.unmanaged.iter().cloned().chain(homeless(snapshot)).collect(),
         digest: digest(&(&wanted_digests, &observed_digests, &snapshot.incomplete, options.only.as_ref())),
         wanted_digests,
         observed_digests,
@@ -193,6 +193,17 @@ pub fn plan(graph: &Graph, snapshot: &Snapshot, options: &Options) -> Plan {
         plan.problems.push(Problem::NoOrder { message: circle.to_string() });
     }
     plan
+}
+
+/// What carries our tags without an address that could be one: nothing of ours is made so, and nothing is done to it.
+fn homeless(snapshot: &Snapshot) -> impl Iterator<Item = Unmanaged> + '_ {
+    let homeless = snapshot.resources.iter().filter(|object| object.address.is_none());
+    homeless.map(|object| Unmanaged {
+        what: format!("{} with our tags and no address", object.kind.spec().title),
+        id: object.id.clone(),
+        name: object.tags.get("Name").cloned(),
+        within: format!("{}-{}", snapshot.scope.project, snapshot.scope.environment),
+    })
 }
 
 fn layer(step: &Step) -> Layer {
@@ -253,8 +264,8 @@ impl<'a> World<'a> {
         world
     }
 
-    /// Several objects at one address of a kind that is replaced create-first: the one that is as wanted is the new one
-    /// of a replacement that did not finish, and the others are to go. Two that are as wanted, or none, are nobody's guess.
+    /// Several objects at one address of a kind that is replaced create-first: one that was made to replace another is the
+    /// new one of a replacement that did not finish, and the other is to go. Without that word they are nobody's guess.
     fn settle_claims(&mut self, address: &Address, objects: &[&'a Observed]) -> bool {
         let Some(wanted) = self.graph.resources.get(address) else {
             // All of them go, so there is nothing to tell apart.
@@ -264,10 +275,11 @@ impl<'a> World<'a> {
         if wanted.kind.spec().replacement != Replacement::CreateFirst {
             return false;
         }
-        let nothing = Remade::new();
-        let fits = |object: &&&Observed| self.replacement_reasons(wanted, object, &nothing).is_empty();
-        let fitting: Vec<_> = objects.iter().filter(fits).copied().collect();
-        let [current] = fitting.as_slice() else { return false };
+        let replaced: BTreeSet<&str> =
+            objects.iter().filter_map(|object| object.tags.get(TAG_REPLACES)).map(String::as_str).collect();
+        let current: Vec<_> =
+            objects.iter().filter(|object| !replaced.contains(object.id.as_str())).copied().collect();
+        let [current] = current.as_slice() else { return false };
         for object in objects.iter().filter(|object| object.id != current.id) {
             self.set_aside(address, object);
         }
@@ -327,8 +339,9 @@ impl<'a> World<'a> {
     /// so this repeats until nothing is added; each round adds at least one, so there are at most as many rounds as resources.
     pub(crate) fn remade(&self) -> Remade {
         let mut remade = Remade::new();
-        for address in self.graph.resources.keys() {
-            if !self.observed.contains_key(address) {
+        for (address, wanted) in &self.graph.resources {
+            let unread = self.snapshot.incomplete.contains_key(&wanted.kind);
+            if !unread && !self.observed.contains_key(address) {
                 remade.insert(address.clone(), Vec::new());
             }
         }
@@ -380,6 +393,16 @@ impl<'a> World<'a> {
             value::resolve(&Value::Object(wanted.fields.clone()), &|reference| self.known(reference, remade));
         let observed = Value::Object(object.fields.clone());
         let (mut resolved, mut others) = (resolved, Vec::new());
+        // What refers to a kind that could not be read is not known to differ.
+        for (name, value) in &wanted.fields {
+            let unread = |reference: &Reference| {
+                let target = self.graph.resources.get(&reference.address);
+                target.is_some_and(|target| self.snapshot.incomplete.contains_key(&target.kind))
+            };
+            if value::references(value).iter().any(unread) {
+                resolved[name.as_str()] = object.fields.get(name).cloned().unwrap_or_default();
+            }
+        }
         for (path, owner) in &wanted.owners {
             let pointer = format!("/{path}");
             let (Some(there), Some(slot)) = (observed.pointer(&pointer), resolved.pointer_mut(&pointer))

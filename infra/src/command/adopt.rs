@@ -13,12 +13,6 @@ pub(super) async fn run(session: &Session<'_>, arguments: &Adopt) -> anyhow::Res
     let graph = session.graph()?;
     let wanted = graph.resources.get(address).with_context(|| reconcile::unknown_address(&graph, address))?;
     let kind = wanted.kind;
-    if !kind.spec().tags {
-        anyhow::bail!(
-            "a {} cannot carry tags, so it cannot be adopted; delete it and apply",
-            kind.spec().title
-        );
-    }
     let (aws, _) = session.account(&graph).await?;
     let snapshot = aws.discover(&graph.scope, KindId::ALL).await?;
     if let Some(there) = snapshot.at(address).next() {

@@ -27,8 +27,13 @@ pub(super) async fn run(session: &Session<'_>, arguments: &Forget) -> anyhow::Re
         return Ok(Exit::Refused);
     };
     let Some(address) = object.address.clone() else { anyhow::bail!("{wanted} has no address") };
-    if !object.kind.spec().tags {
-        anyhow::bail!("a {} cannot be forgotten: it carries no tags", object.kind.spec().title);
+    if object.kind == KindId::TaskDefinition {
+        // Its family is the environment's by name; a revision without tags would be read as the same one.
+        session.output.note(&format!(
+            "refused: a task definition belongs to the service of its name; `infra forget` takes the service, \
+             and a revision that nobody runs is deregistered by the next apply ({address})"
+        ));
+        return Ok(Exit::Refused);
     }
     let (ours, others): (Vec<_>, Vec<_>) =
         object.tags.iter().partition(|(key, _)| key.starts_with(TAG_PREFIX));

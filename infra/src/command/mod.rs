@@ -60,7 +60,7 @@ pub async fn run(cli: &Cli) -> anyhow::Result<Exit> {
             "only `infra graph` draws; the other verbs answer with `--format text` or `--format json`"
         );
     }
-    match &cli.command {
+    let exit = match &cli.command {
         Command::Init(arguments) => init::run(&session, arguments),
         Command::Validate => validate::run(&session),
         Command::Plan(arguments) => Box::pin(plan::run(&session, arguments)).await,
@@ -74,6 +74,10 @@ pub async fn run(cli: &Cli) -> anyhow::Result<Exit> {
         Command::Schema => schema::run(&session),
         Command::Policy => policy::run(&session),
         Command::Completions(arguments) => completions::run(&session, arguments),
+    };
+    match output.lost() {
+        Some(why) if exit.is_ok() => anyhow::bail!("standard output took only a part of the answer: {why}"),
+        _ => exit,
     }
 }
 
@@ -109,9 +113,15 @@ impl Session<'_> {
 
     /// The named environment, with its warnings told.
     fn load(&self) -> anyhow::Result<Loaded> {
-        let folders = Folders::find();
-        let loaded =
-            Environment::load(self.name()?, &folders.loader()).map_err(|problems| self.bad(&problems))?;
+        let (folders, name) = (Folders::find(), self.name()?);
+        if folders.has_not(name) {
+            anyhow::bail!(
+                "there is no {name}.toml in {}; infra brings an environment of that name, but only what is in your folder is \
+                 applied: `infra init` in an empty folder writes the one it brings",
+                folders.environments
+            );
+        }
+        let loaded = Environment::load(name, &folders.loader()).map_err(|problems| self.bad(&problems))?;
         if !loaded.warnings.is_empty() && !self.output.is_json() {
             self.output.note(&loaded.warnings.text(self.color()));
         }
@@ -228,7 +238,11 @@ pub fn message(error: &anyhow::Error) -> String {
         if !parts.iter().any(|part| part.contains(&text)) {
             parts.push(text);
         }
-        if let Some(call) = cause.downcast_ref::<CallError>() {
+        let wrapped = match cause.downcast_ref::<run::RunError>() {
+            Some(run::RunError::Call(call)) => Some(call),
+            _ => None,
+        };
+        if let Some(call) = wrapped.or_else(|| cause.downcast_ref::<CallError>()) {
             parts.extend(remedy(call).map(str::to_owned));
             break;
         }

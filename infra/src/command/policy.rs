@@ -26,6 +26,7 @@ const READS: &[&str] = &[
     "iam:GetRolePolicy",
     "iam:ListAttachedRolePolicies",
     "iam:ListRolePolicies",
+    "iam:ListRoles",
     "logs:DescribeLogGroups",
     "logs:ListTagsForResource",
     "rds:Describe*",
@@ -73,14 +74,49 @@ const CREATES: &[&str] = &[
     "wafv2:CreateWebACL",
 ];
 
+/// AWS checks the tags of a creation as an action of its own. The condition asks for the environment's tags on what has
+/// none of ours yet: a new object, or one that is adopted; never one of another environment.
+const TAGS: &[&str] = &[
+    "acm:AddTagsToCertificate",
+    "application-autoscaling:TagResource",
+    "ec2:CreateTags",
+    "ecr:TagResource",
+    "ecs:TagResource",
+    "elasticache:AddTagsToResource",
+    "elasticloadbalancing:AddTags",
+    "logs:TagResource",
+    "rds:AddTagsToResource",
+    "secretsmanager:TagResource",
+    "wafv2:TagResource",
+];
+
+/// The first of each kind in an account makes AWS create a role for its service.
+const SERVICE_ROLES: &[&str] = &[
+    "ecs.amazonaws.com",
+    "ecs.application-autoscaling.amazonaws.com",
+    "elasticache.amazonaws.com",
+    "elasticloadbalancing.amazonaws.com",
+    "rds.amazonaws.com",
+];
+
+/// What PutLoggingConfiguration does in the caller's name.
+const LOG_DELIVERY: &[&str] = &[
+    "logs:CreateLogDelivery",
+    "logs:DeleteLogDelivery",
+    "logs:DescribeResourcePolicies",
+    "logs:PutResourcePolicy",
+];
+
 /// Changes of what carries the environment's tag.
 const CHANGES: &[&str] = &[
     "acm:AddTagsToCertificate",
     "acm:DeleteCertificate",
+    "acm:RemoveTagsFromCertificate",
     "application-autoscaling:DeleteScalingPolicy",
     "application-autoscaling:DeregisterScalableTarget",
     "application-autoscaling:PutScalingPolicy",
     "application-autoscaling:TagResource",
+    "application-autoscaling:UntagResource",
     "ec2:AssociateRouteTable",
     "ec2:AttachInternetGateway",
     "ec2:AuthorizeSecurityGroupEgress",
@@ -104,18 +140,23 @@ const CHANGES: &[&str] = &[
     "ecr:PutImageTagMutability",
     "ecr:PutLifecyclePolicy",
     "ecr:TagResource",
+    "ecr:UntagResource",
     "ecs:DeleteCluster",
     "ecs:DeleteService",
     "ecs:DeregisterTaskDefinition",
     "ecs:PutClusterCapacityProviders",
     "ecs:TagResource",
+    "ecs:UntagResource",
     "ecs:UpdateCluster",
+    "ecs:UpdateClusterSettings",
     "ecs:UpdateService",
     "elasticache:AddTagsToResource",
+    "elasticache:CreateSnapshot",
     "elasticache:DecreaseReplicaCount",
     "elasticache:Delete*",
     "elasticache:IncreaseReplicaCount",
     "elasticache:Modify*",
+    "elasticache:RemoveTagsFromResource",
     "elasticache:ResetCacheParameterGroup",
     "elasticloadbalancing:AddTags",
     "elasticloadbalancing:Delete*",
@@ -127,20 +168,25 @@ const CHANGES: &[&str] = &[
     "logs:DeleteRetentionPolicy",
     "logs:PutRetentionPolicy",
     "logs:TagResource",
+    "logs:UntagResource",
     "rds:AddTagsToResource",
+    "rds:CreateDBSnapshot",
     "rds:Delete*",
     "rds:Modify*",
+    "rds:RemoveTagsFromResource",
     "rds:ResetDBParameterGroup",
     "secretsmanager:DeleteSecret",
     "secretsmanager:PutSecretValue",
     "secretsmanager:RestoreSecret",
     "secretsmanager:TagResource",
+    "secretsmanager:UntagResource",
     "secretsmanager:UpdateSecret",
     "wafv2:AssociateWebACL",
     "wafv2:Delete*",
     "wafv2:DisassociateWebACL",
     "wafv2:PutLoggingConfiguration",
     "wafv2:TagResource",
+    "wafv2:UntagResource",
     "wafv2:Update*",
 ];
 
@@ -164,6 +210,9 @@ pub(super) fn run(session: &Session<'_>) -> anyhow::Result<Exit> {
         (&scope.project, &scope.environment, &scope.account, &scope.region);
     let request = json!({"StringEquals": {"aws:RequestTag/keyway:project": project, "aws:RequestTag/keyway:environment": environment}});
     let resource = json!({"StringEquals": {"aws:ResourceTag/keyway:project": project, "aws:ResourceTag/keyway:environment": environment}});
+    let mut untagged = request.clone();
+    untagged["Null"] = json!({"aws:ResourceTag/keyway:project": "true"});
+    let linked = json!({"StringEquals": {"iam:AWSServiceName": SERVICE_ROLES}});
     let statement = |sid: &str, actions: &[&str], resource: Value, condition: Option<Value>| {
         let mut statement = json!({"Sid": sid, "Effect": "Allow", "Action": actions, "Resource": resource});
         if let Some(condition) = condition {
@@ -176,11 +225,14 @@ pub(super) fn run(session: &Session<'_>) -> anyhow::Result<Exit> {
         "Statement": [
             statement("ReadEverything", READS, json!("*"), None),
             statement("CreateWithTags", CREATES, json!("*"), Some(request)),
+            statement("TagWhatIsNobodys", TAGS, json!("*"), Some(untagged)),
             statement("ChangeWhatIsTagged", CHANGES, json!("*"), Some(resource)),
             // Creations name the VPC and the like they go into, which carry no request tag; calls that know no tags at all.
             statement("CreateInside", &["ec2:Create*", "ec2:AssociateRouteTable", "route53:ChangeResourceRecordSets", "route53:CreateHostedZone", "route53:DeleteHostedZone", "route53:ChangeTagsForResource"],
                 json!([format!("arn:aws:ec2:{region}:{account}:vpc/*"), format!("arn:aws:ec2:{region}:{account}:subnet/*"), format!("arn:aws:ec2:{region}:{account}:elastic-ip/*"), "arn:aws:route53:::hostedzone/*"]), None),
             statement("Roles", ROLES, json!(format!("arn:aws:iam::{account}:role/{project}/{environment}/*")), None),
+            statement("FirstOfAService", &["iam:CreateServiceLinkedRole"], json!("arn:aws:iam::*:role/aws-service-role/*"), Some(linked)),
+            statement("DeliverFirewallLogs", LOG_DELIVERY, json!("*"), None),
             statement("Lease", &["ssm:GetParametersByPath", "ssm:PutParameter", "ssm:DeleteParameter"],
                 json!(format!("arn:aws:ssm:{region}:{account}:parameter/keyway/{project}/{environment}/*")), None),
         ],

@@ -132,7 +132,13 @@ fn refuse_stale(session: &Session<'_>, reviewed: &Plan, now: &Plan) -> Exit {
             &json!({"event": "refused", "why": "the account has moved since the plan", "moved": moved}),
         );
     }
-    session.output.note("refused: the account has moved since this plan was made:");
+    // What is wanted comes out of the plan file itself.
+    let edited = reviewed.wanted_digests != now.wanted_digests;
+    session.output.note(if edited {
+        "refused: the plan file was changed after it was written, so nobody reviewed this:"
+    } else {
+        "refused: the account has moved since this plan was made:"
+    });
     moved.iter().for_each(|what| session.output.note(&format!("  {what}")));
     session.output.note("plan again, and have it reviewed again");
     Exit::Refused

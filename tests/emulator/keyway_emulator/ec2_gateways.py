@@ -112,6 +112,13 @@ def _routes() -> None:
     )
 
     @method(route_tables.RouteBackend)
+    def associate_route_table(original, self, route_table_id, gateway_id=None, subnet_id=None):
+        for table in self.route_tables.values():
+            if subnet_id and table.id != route_table_id and subnet_id in table._associations.values():
+                raise AlreadyAssociated(route_table_id)
+        return original(self, route_table_id, gateway_id, subnet_id)
+
+    @method(route_tables.RouteBackend)
     def create_route(original, self, route_table_id, destination_cidr_block, *args, **kwargs):
         destinations = [destination_cidr_block, *args[:2]]
         destinations += [kwargs.get("destination_ipv6_cidr_block"), kwargs.get("destination_prefix_list_id")]

@@ -36,6 +36,10 @@ def like(record):
     return (sorted(values), target, None if alias else str(ttl))
 
 
+def named(record):
+    return (record["Name"].rstrip(".").lower(), record["Type"], record.get("SetIdentifier"))
+
+
 def find(zone, record):
     """The record set of that name, type and set identifier, as it stands."""
     name = record["Name"].replace("\\052", "*").rstrip(".").lower()
@@ -67,7 +71,8 @@ def install() -> None:
                     zone.rrsets = [r for r in zone.rrsets if r is not find(zone, change["ResourceRecordSet"])]
             rest = [change for change in change_list if change["Action"] != "DELETE"]
             # moto takes a creation that its journal has seen for one of a record that stands, also after that was deleted.
-            zone.rr_changes[:] = [change for change in zone.rr_changes if change not in rest]
+            made = {named(change["ResourceRecordSet"]) for change in rest}
+            zone.rr_changes[:] = [c for c in zone.rr_changes if named(c["ResourceRecordSet"]) not in made]
             original(self, zoneid, rest)
         except Exception:
             zone.rrsets, zone.rr_changes[:] = kept, journal

@@ -71,6 +71,9 @@ pub trait Channels: Send + Sync + 'static {
     async fn control(&self, control: Control) -> Result<(), BusError>;
 }
 
+/// What is done with the outcome of a request.
+pub type Answered = Box<dyn FnOnce(Result<Reply, BusError>) + Send>;
+
 /// A node's side: subscriptions down, requests up. Events arrive at the [`EventSink`] given at construction.
 #[async_trait]
 pub trait Bus: Channels {
@@ -88,6 +91,11 @@ pub trait Bus: Channels {
     /// Sends a request to the backend that holds the partition and waits for its answer until
     /// `request.deadline_ms`. [`BusError::NoReply`] means *unknown*: the request may still be executed.
     async fn request(&self, request: Request) -> Result<Reply, BusError>;
+
+    /// As [`Bus::request`], for who has many under way: it returns at once, and `done` is called exactly once, with the
+    /// answer, with the reason why there is none, or with [`BusError::NoReply`] some time after the deadline.
+    /// What one task asks in order is queued in order. `done` must not block.
+    fn ask(&self, request: Request, done: Answered);
 
     /// Sends a request without an answer. It is queued like any other but its loss is nobody's alarm.
     async fn send(&self, request: Request) -> Result<(), BusError>;

@@ -22,7 +22,7 @@ use crate::message::{
 };
 use crate::pending::Pending;
 use crate::request::{DeadLetter, Reply, Request};
-use crate::{Bus, BusHealth, Channels};
+use crate::{Answered, Bus, BusHealth, Channels};
 
 /// The bounds that tests reach with smaller numbers.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -190,10 +190,22 @@ impl Bus for MemoryBus {
 
     async fn request(&self, request: Request) -> Result<Reply, BusError> {
         let (method, deadline_ms) = (request.method.clone(), request.deadline_ms);
-        let question = self.node.pending.ask()?;
+        let question = self.node.pending.ask(&method, deadline_ms)?;
         let reply_to = ReplyTo { node: self.node.id.clone(), number: question.number };
         self.broker.requests.push(request, Some(reply_to))?;
         question.wait(&method, deadline_ms).await
+    }
+
+    fn ask(&self, request: Request, done: Answered) {
+        match self.node.pending.expect(&request.method, request.deadline_ms, done) {
+            Err((done, error)) => done(Err(error)),
+            Ok(number) => {
+                let reply_to = ReplyTo { node: self.node.id.clone(), number };
+                if let Err(error) = self.broker.requests.push(request, Some(reply_to)) {
+                    self.node.pending.fail(number, error);
+                }
+            }
+        }
     }
 
     async fn send(&self, request: Request) -> Result<(), BusError> {

@@ -20,9 +20,8 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use fred::types::Value;
 use futures::future::BoxFuture;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, oneshot};
 use tokio::task::JoinSet;
 
 use crate::backend::{Backend, Handler, RequestQueue, ServeOptions, serve};
@@ -32,16 +31,16 @@ use crate::error::{BusError, Unavailable, check_channel, check_payload};
 use crate::event::EventSink;
 use crate::limits::{CONTROL_CHANNEL, PARTITION_REQUESTS_MAX, partition_of};
 use crate::message::HistoryFilter;
+use crate::pending::SWEEP_EVERY;
 use crate::redis::address::Place;
 use crate::redis::check::Positions;
 use crate::redis::consume::Consumer;
 use crate::redis::link::{CANARIES_MISSING_MAX, Links};
 use crate::redis::receive::{Interest, Receiver};
-use crate::redis::scripts::PUSH;
 use crate::redis::send::Sender;
-use crate::redis::write::Writers;
+use crate::redis::write::{Asked, Confirm, Writers};
 use crate::request::{DeadLetter, Reply, Request};
-use crate::{Bus, BusHealth, Channels};
+use crate::{Answered, Bus, BusHealth, Channels};
 
 /// Where Redis is, and the bounds of this process's use of it. The URL may hold a password: it is not printed.
 #[derive(Clone)]
@@ -120,7 +119,11 @@ impl RedisBus {
             canary_every: Duration::from_millis(options.canary_every_ms),
             suspect: Arc::clone(&suspect),
             live: Mutex::default(),
-            writers: Writers::new(Duration::from_millis(options.command_timeout_ms)),
+            writers: Arc::new(Writers::new(
+                Duration::from_millis(options.command_timeout_ms),
+                Arc::clone(&sender),
+                Arc::clone(&receiver.pending),
+            )),
         });
         let positions = Arc::new(Positions {
             receiver: Arc::clone(&receiver),
@@ -135,6 +138,13 @@ impl RedisBus {
         tasks.spawn(Arc::clone(&links).supervise());
         tasks.spawn(Arc::clone(&positions).keep_repairing(queues.repairs));
         tasks.spawn(positions.keep_checking());
+        let pending = Arc::clone(&receiver.pending);
+        tasks.spawn(async move {
+            loop {
+                tokio::time::sleep(SWEEP_EVERY).await;
+                pending.sweep();
+            }
+        });
         let timeout = Duration::from_millis(options.command_timeout_ms);
         let bus = RedisBus { broker: sender, receiver, links, node, timeout, _tasks: Mutex::new(tasks) };
         bus.listen(CONTROL_CHANNEL, address::CONNECT_TIMEOUT + timeout).await?;
@@ -200,24 +210,13 @@ impl RedisBus {
         }
     }
 
-    async fn push(&self, request: &Request, number: u64) -> Result<(), BusError> {
+    /// Queues a request behind what was queued before. Number 0 wants no reply.
+    fn queue(&self, request: &Request, number: u64, confirm: Option<Confirm>) -> Result<(), BusError> {
         check_payload("request.data", request.data.len())?;
-        let sender = &self.broker;
-        let partition = partition_of(&request.partition_key);
         let node = if number == 0 { "" } else { &self.node };
-        let (stream, bound) = (sender.keys.requests(partition), sender.partition_requests_max);
         let stored = encode_request(request, node, number);
-        let pushed = match self.links.writers.push(partition, &stream, bound, &stored).await {
-            Some(pushed) => pushed,
-            None => {
-                let arguments: Vec<Value> = vec![(bound as i64).into(), stored.into()];
-                sender.run("queueing a request", partition, &PUSH, vec![stream.into()], arguments).await
-            }
-        };
-        match pushed? {
-            0 => Err(BusError::full("queueing a request", sender.partition_requests_max)),
-            _ => Ok(()),
-        }
+        let partition = partition_of(&request.partition_key);
+        self.links.writers.queue(Asked { partition, stored, number, confirm })
     }
 }
 
@@ -294,13 +293,31 @@ impl Bus for RedisBus {
     }
 
     async fn request(&self, request: Request) -> Result<Reply, BusError> {
-        let question = self.receiver.pending.ask()?;
-        self.push(&request, question.number).await?;
+        let question = self.receiver.pending.ask(&request.method, request.deadline_ms)?;
+        self.queue(&request, question.number, None)?;
         question.wait(&request.method, request.deadline_ms).await
     }
 
+    fn ask(&self, request: Request, done: Answered) {
+        let pending = &self.receiver.pending;
+        match pending.expect(&request.method, request.deadline_ms, done) {
+            Err((done, error)) => done(Err(error)),
+            Ok(number) => {
+                if let Err(error) = self.queue(&request, number, None) {
+                    pending.fail(number, error);
+                }
+            }
+        }
+    }
+
     async fn send(&self, request: Request) -> Result<(), BusError> {
-        self.push(&request, 0).await
+        let (confirm, confirmed) = oneshot::channel();
+        self.queue(&request, 0, Some(confirm))?;
+        let stopped = || BusError::Unavailable {
+            attempted: "queueing a request".to_owned(),
+            why: Unavailable::Stopped,
+        };
+        confirmed.await.unwrap_or_else(|_| Err(stopped()))
     }
 
     fn health(&self) -> BusHealth {

@@ -148,7 +148,7 @@ pub async fn slow(stack: &Stack) -> anyhow::Result<String> {
     let channel = format!("{namespace}:a.slow");
     let options = match stack.kind {
         Kind::Gateway => PublishOptions::with_history(300, 60_000),
-        Kind::Peer => PublishOptions::default(),
+        Kind::Peer | Kind::Nats => PublishOptions::default(),
     };
     let mut stopped = open(stack.address, 0, Some(16 * 1024)).await?;
     send(&mut stopped, &stack.greeting(0, &channel)).await?;
@@ -166,7 +166,7 @@ pub async fn slow(stack: &Stack) -> anyhow::Result<String> {
     let rss_first = stack.rss_kib()?;
     let story = match stack.kind {
         Kind::Gateway => come_back_slowly(stack, stopped, &welcome, &channel, UNTIL_BACK).await?,
-        Kind::Peer => {
+        Kind::Peer | Kind::Nats => {
             // It stays as it is: nothing closes it.
             std::mem::forget(stopped);
             "stays open".to_owned()

@@ -81,7 +81,7 @@ pub async fn relay(stack: &Stack, load: Load) -> anyhow::Result<Row> {
     }
     let serving = match stack.kind {
         Kind::Gateway => gateway_backend(stack).await?,
-        Kind::Peer => peer_backend(stack).await?,
+        Kind::Peer | Kind::Nats => peer_backend(stack).await?,
     };
     // Leases are taken within moments; the first requests wait for them.
     tokio::time::sleep(Duration::from_secs(2)).await;
@@ -90,7 +90,7 @@ pub async fn relay(stack: &Stack, load: Load) -> anyhow::Result<Row> {
         let (to, data) = ((n % 100) as usize, payload(times.now_us(), PAYLOAD_BYTES));
         let text = match kind {
             Kind::Gateway => format!("{{\"id\":{},\"rpc\":{{\"method\":\"{to}\",\"data\":{data}}}}}", n + 10),
-            Kind::Peer => format!("{{\"to\":{to},\"data\":{data}}}"),
+            Kind::Peer | Kind::Nats => format!("{{\"to\":{to},\"data\":{data}}}"),
         };
         let mut out = Vec::new();
         encode_client(&mut out, ClientFrame::Text, text.as_bytes(), [1, 2, 3, 4]);

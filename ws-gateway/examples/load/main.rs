@@ -27,6 +27,9 @@ struct Arguments {
     /// gateway is measured
     #[arg(long)]
     peer: Option<PathBuf>,
+    /// nats-server (Debian has it), as another peer for what it has
+    #[arg(long)]
+    nats: Option<PathBuf>,
     /// Which scenes, in this order; without any, all
     #[arg(value_enum)]
     scenes: Vec<Scene>,
@@ -70,6 +73,14 @@ impl Scene {
         matches!(self, Scene::History | Scene::RampEddsa | Scene::RampEs256 | Scene::Storm)
     }
 
+    fn is_for(self, kind: Kind) -> bool {
+        match kind {
+            Kind::Gateway => true,
+            Kind::Peer => !self.is_ours_only(),
+            Kind::Nats => matches!(self, Scene::Point | Scene::Fanout | Scene::Whisper | Scene::Ramp),
+        }
+    }
+
     fn signed(self) -> Option<Algorithm> {
         match self {
             Scene::RampEddsa => Some(Algorithm::EdDsa),
@@ -108,9 +119,10 @@ fn told(row: &Row) -> String {
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
     let arguments = Arguments::parse();
-    let programs = Programs { gateway: arguments.gateway, peer: arguments.peer };
-    let kinds: &[Kind] =
-        if programs.peer.is_some() { &[Kind::Gateway, Kind::Peer] } else { &[Kind::Gateway] };
+    let programs = Programs { gateway: arguments.gateway, peer: arguments.peer, nats: arguments.nats };
+    let mut kinds = vec![Kind::Gateway];
+    kinds.extend(programs.peer.as_ref().map(|_| Kind::Peer));
+    kinds.extend(programs.nats.as_ref().map(|_| Kind::Nats));
     let scenes = match arguments.scenes.as_slice() {
         [] => Scene::value_variants(),
         some => some,
@@ -118,7 +130,7 @@ async fn main() -> anyhow::Result<()> {
     for scene in scenes {
         for round in 0..arguments.rounds * kinds.len() {
             let kind = kinds[round % kinds.len()];
-            if scene.is_ours_only() && kind == Kind::Peer {
+            if !scene.is_for(kind) {
                 continue;
             }
             let stack = Stack::start(kind, &programs, scene.signed()).await?;

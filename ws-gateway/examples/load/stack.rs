@@ -19,12 +19,15 @@ use crate::tokens::{Algorithm, Mint};
 pub enum Kind {
     Gateway,
     Peer,
+    /// nats-server with its own WebSocket port: no Redis behind it, one node.
+    Nats,
 }
 
 /// Where the programs are.
 pub struct Programs {
     pub gateway: PathBuf,
     pub peer: Option<PathBuf>,
+    pub nats: Option<PathBuf>,
 }
 
 /// Processes that end with the run.
@@ -42,8 +45,9 @@ pub struct Stack {
     pub kind: Kind,
     pub server: Started,
     pub address: SocketAddr,
-    redis_port: u16,
-    _redis: Started,
+    /// Where publishers go: Redis, or the port of nats-server for programs.
+    behind_port: u16,
+    _behind: Option<Started>,
     mint: Option<Mint>,
 }
 
@@ -69,6 +73,9 @@ impl Stack {
     /// With `signed`, clients need tokens of that algorithm; otherwise everything is open.
     pub async fn start(kind: Kind, programs: &Programs, signed: Option<Algorithm>) -> anyhow::Result<Stack> {
         let (redis_port, port, private) = (free_port()?, free_port()?, free_port()?);
+        if kind == Kind::Nats {
+            return Stack::start_nats(programs, port, redis_port).await;
+        }
         let redis = Command::new("redis-server")
             .args(["--port", &redis_port.to_string(), "--save", "", "--bind", "127.0.0.1"])
             .stdout(Stdio::null())
@@ -79,20 +86,35 @@ impl Stack {
         let mint = signed.map(Mint::new).transpose()?;
         let mut command = match (kind, &programs.peer) {
             (Kind::Peer, Some(folder)) => peer_command(folder, port, redis_port),
-            (Kind::Peer, None) => bail!("--peer is needed for the peer"),
+            (Kind::Peer | Kind::Nats, _) => bail!("--peer is needed for the peer"),
             (Kind::Gateway, _) => {
                 gateway_command(programs, (local(port), local(private)), redis_port, mint.as_ref())
             }
         };
         let server = Started(command.spawn().context("starting the server")?);
         wait_for(port).await?;
-        Ok(Stack { kind, server, address: local(port), redis_port, _redis: redis, mint })
+        let address = local(port);
+        Ok(Stack { kind, server, address, behind_port: redis_port, _behind: Some(redis), mint })
+    }
+
+    async fn start_nats(programs: &Programs, port: u16, behind_port: u16) -> anyhow::Result<Stack> {
+        let path = std::env::temp_dir().join(format!("load-nats-{port}.conf"));
+        let text = format!(
+            "listen: \"127.0.0.1:{behind_port}\"\nwebsocket {{ listen: \"127.0.0.1:{port}\", no_tls: true }}\n"
+        );
+        std::fs::write(&path, text)?;
+        let mut command = Command::new(programs.nats.as_ref().context("--nats")?);
+        command.arg("-c").arg(&path).stdout(Stdio::null()).stderr(Stdio::null());
+        let server = Started(command.spawn().context("starting nats-server")?);
+        wait_for(port).await?;
+        std::fs::remove_file(path)?;
+        Ok(Stack { kind: Kind::Nats, server, address: local(port), behind_port, _behind: None, mint: None })
     }
 
     /// A second gateway on the same Redis.
     pub async fn another(&self, programs: &Programs) -> anyhow::Result<(Started, SocketAddr)> {
         let (port, private) = (free_port()?, free_port()?);
-        let mut command = gateway_command(programs, (local(port), local(private)), self.redis_port, None);
+        let mut command = gateway_command(programs, (local(port), local(private)), self.behind_port, None);
         let server = Started(command.spawn().context("starting the second gateway")?);
         wait_for(port).await?;
         Ok((server, local(port)))
@@ -108,8 +130,9 @@ impl Stack {
         Ok(line.split_whitespace().nth(1).context("VmRSS")?.parse()?)
     }
 
+    /// Of Redis, or of nats-server for programs.
     pub fn redis_address(&self) -> SocketAddr {
-        local(self.redis_port)
+        local(self.behind_port)
     }
 
     pub async fn backend(&self) -> anyhow::Result<Arc<RedisBackend>> {
@@ -120,6 +143,7 @@ impl Stack {
     pub fn greeting(&self, number: usize, channel: &str) -> String {
         match (self.kind, &self.mint) {
             (Kind::Peer, _) => format!("{{\"sub\":\"{channel}\"}}"),
+            (Kind::Nats, _) => format!("CONNECT {{\"verbose\":false}}\r\nSUB {channel} 1\r\nPING\r\n"),
             (Kind::Gateway, mint) => {
                 let connect = mint
                     .as_ref()
@@ -136,6 +160,7 @@ impl Stack {
         match self.kind {
             Kind::Gateway => "\"id\":2,\"subscribe\"",
             Kind::Peer => "{\"ok\":1}",
+            Kind::Nats => "PONG",
         }
     }
 

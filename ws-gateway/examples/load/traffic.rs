@@ -152,20 +152,28 @@ const IN_FLIGHT: usize = 64;
 pub struct Publisher {
     ours: Option<(Arc<RedisBackend>, PublishOptions, Arc<tokio::sync::Semaphore>)>,
     bare: Option<tokio::net::tcp::OwnedWriteHalf>,
+    kind: Kind,
 }
 
 impl Publisher {
     pub async fn new(stack: &Stack, options: PublishOptions) -> anyhow::Result<Publisher> {
         if stack.kind == Kind::Gateway {
             let permits = Arc::new(tokio::sync::Semaphore::new(IN_FLIGHT));
-            return Ok(Publisher { ours: Some((stack.backend().await?, options, permits)), bare: None });
+            return Ok(Publisher {
+                ours: Some((stack.backend().await?, options, permits)),
+                bare: None,
+                kind: stack.kind,
+            });
         }
-        let (mut reader, writer) = TcpStream::connect(stack.redis_address()).await?.into_split();
+        let (mut reader, mut writer) = TcpStream::connect(stack.redis_address()).await?.into_split();
         tokio::spawn(async move {
             let mut sink = vec![0; 64 * 1024];
             while reader.read(&mut sink).await.is_ok_and(|count| count > 0) {}
         });
-        Ok(Publisher { ours: None, bare: Some(writer) })
+        if stack.kind == Kind::Nats {
+            writer.write_all(b"CONNECT {\"verbose\":false}\r\n").await?;
+        }
+        Ok(Publisher { ours: None, bare: Some(writer), kind: stack.kind })
     }
 
     pub async fn publish(&mut self, channel: String, data: String) -> anyhow::Result<()> {
@@ -181,7 +189,11 @@ impl Publisher {
             return Ok(());
         }
         if let Some(writer) = &mut self.bare {
-            writer.write_all(resp(&["PUBLISH", &channel, &data]).as_bytes()).await?;
+            let text = match self.kind {
+                Kind::Nats => format!("PUB {channel} {}\r\n{data}\r\n", data.len()),
+                _ => resp(&["PUBLISH", &channel, &data]),
+            };
+            writer.write_all(text.as_bytes()).await?;
         }
         Ok(())
     }

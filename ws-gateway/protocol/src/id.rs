@@ -31,16 +31,14 @@ impl ConnectionId {
 
 impl fmt::Display for ConnectionId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let n = self.0;
-        write!(
-            f,
-            "{:08x}-{:04x}-{:04x}-{:04x}-{:012x}",
-            (n >> 96) as u32,
-            (n >> 80) as u16,
-            (n >> 64) as u16,
-            (n >> 48) as u16,
-            n & 0xffff_ffff_ffff
-        )
+        // By hand: a request carries it, and formatting five numbers is a tenth of what a request costs.
+        const DIGITS: &[u8; 16] = b"0123456789abcdef";
+        let mut text = [b'-'; 36];
+        let places = (0..36).filter(|at| !matches!(at, 8 | 13 | 18 | 23));
+        for (place, shift) in places.zip((0..32).rev()) {
+            text[place] = DIGITS[(self.0 >> (shift * 4)) as usize & 15];
+        }
+        f.write_str(std::str::from_utf8(&text).map_err(|_| fmt::Error)?)
     }
 }
 

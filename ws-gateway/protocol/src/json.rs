@@ -206,8 +206,15 @@ impl Object {
             self.out.push(b',');
         }
         self.first = false;
-        self.string(key);
-        self.out.push(b':');
+        // The protocol's own names have nothing to escape.
+        if key.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_') {
+            self.out.push(b'"');
+            self.out.extend_from_slice(key.as_bytes());
+            self.out.extend_from_slice(b"\":");
+        } else {
+            self.string(key);
+            self.out.push(b':');
+        }
     }
 
     fn string(&mut self, text: &str) {

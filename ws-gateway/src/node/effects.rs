@@ -7,7 +7,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use keyway_bus::{Bus, BusError, History, HistoryFilter, Position};
+use keyway_bus::{Bus, BusError, History, HistoryFilter, Position, ReplyError};
 use keyway_protocol::ErrorReply;
 
 use super::Node;
@@ -62,7 +62,7 @@ impl Effects {
                     bus.publish(&channel, publication, &options).await.map(|_| Answer::Published)
                 });
             }
-            Output::Request { call, request } => return self.request(cx, call, request),
+            Output::Request { call, request } => self.request(call, request),
             Output::Tell(request) => {
                 self.background(cx, async move { bus.send(request).await });
             }
@@ -100,27 +100,29 @@ impl Effects {
             }
             Output::Recovery { recovered: true, .. } => node.metrics.recovered.add(1),
             Output::Recovery { recovered: false, .. } => node.metrics.unrecovered.add(1),
-            Output::Send(_) | Output::Close(_) => {}
+            Output::Send(_) | Output::Close(..) => {}
         }
         None
     }
 
-    fn request(&self, cx: &mut Context<'_>, call: u32, request: keyway_bus::Request) -> Option<Input> {
-        let node = Arc::clone(&self.node);
-        node.metrics.requests.add(1);
-        self.begin(cx, async move {
-            let answer = match node.bus().request(request).await {
+    /// Neither task nor timer waits for the answer: the session has its own deadline.
+    fn request(&self, call: u32, request: keyway_bus::Request) {
+        self.node.metrics.requests.add(1);
+        let (node, link) = (Arc::clone(&self.node), Arc::clone(&self.link));
+        let done = Box::new(move |outcome| {
+            let answer = match outcome {
                 Ok(Ok(data)) => Ok(Answer::Replied(data)),
-                Ok(Err(error)) => {
-                    Err(ErrorReply { code: error.code, message: error.message, temporary: error.temporary })
+                Ok(Err(ReplyError { code, message, temporary })) => {
+                    Err(ErrorReply { code, message, temporary })
                 }
                 Err(error) => {
                     node.metrics.requests_failed.add(1);
                     Err(bus_error(&error))
                 }
             };
-            Input::Answered { call, answer }
-        })
+            link.push(Input::Answered { call, answer }, 0);
+        });
+        self.node.bus().ask(request, done);
     }
 
     fn call(

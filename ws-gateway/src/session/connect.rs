@@ -26,8 +26,8 @@ impl Session {
     pub(super) fn connect(&mut self, id: u32, request: ConnectRequest, now: Now, out: &mut Vec<Output>) {
         let identity = match self.identify(&request.token, now) {
             Ok(identity) => identity,
-            Err(TokenFault::Invalid(_) | TokenFault::Revoked) => {
-                return self.close(Close::INVALID_TOKEN, out);
+            Err(fault @ (TokenFault::Invalid(_) | TokenFault::Revoked)) => {
+                return self.close_for(Close::INVALID_TOKEN, fault.why(), out);
             }
             Err(TokenFault::Expired) => return self.reply(id, &ErrorReply::token_expired().into(), out),
             Err(TokenFault::NotYet(_)) => {

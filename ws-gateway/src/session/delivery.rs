@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use bytes::Bytes;
 use keyway_bus::Position;
 use keyway_protocol::Close;
 
@@ -86,7 +87,9 @@ impl Session {
             subscription.state = State::Attaching(Box::new(Attaching {
                 origin: Origin::Connect,
                 recover: position.map(|position| (position.epoch.as_str().to_owned(), position.offset)),
+                asked: false,
                 reject_unrecovered: false,
+                data: Bytes::new(),
                 buffered,
                 deadline_ms: u64::MAX,
             }));

@@ -27,13 +27,13 @@ impl Session {
                 out.push(Output::RefreshKeys);
                 return self.reply(id, &ErrorReply::internal().into(), out);
             }
-            Err(TokenFault::Invalid(_) | TokenFault::Revoked) => {
-                return self.close(Close::INVALID_TOKEN, out);
+            Err(fault @ (TokenFault::Invalid(_) | TokenFault::Revoked)) => {
+                return self.close_for(Close::INVALID_TOKEN, fault.why(), out);
             }
         };
         // A connection is one person's or device's for its whole life.
         if identity.user != self.identity.user || identity.tenant != self.identity.tenant {
-            return self.close(Close::INVALID_TOKEN, out);
+            return self.close_for(Close::INVALID_TOKEN, "a refresh for another subject", out);
         }
         let result = RefreshResult {
             client: self.id.to_string(),
@@ -67,9 +67,14 @@ impl Session {
             return self.reply(id, &ErrorReply::permission_denied().into(), out);
         }
         let grant = match self.rules.authority.subscription(&request.token, now.unix_s()) {
-            Ok(grant) if grant.channel == request.channel && grant.user == self.identity.user => grant,
+            Ok(grant) if self.is_granted(&grant, &request.channel) => grant,
             Ok(_) => return self.reply(id, &ErrorReply::permission_denied().into(), out),
-            Err(fault) => return self.reply(id, &token_error(fault).into(), out),
+            Err(fault) => {
+                if matches!(fault, TokenFault::NotYet(_)) {
+                    out.push(Output::RefreshKeys);
+                }
+                return self.reply(id, &token_error(fault).into(), out);
+            }
         };
         if let Some(subscription) = self.subscriptions.find_mut(&request.channel) {
             subscription.expires_at_s = grant.expires_at_s;

@@ -13,7 +13,7 @@ use keyway_protocol::{
 use super::connect::seconds_until;
 use super::subscription::{Attaching, Origin, State, Subscription};
 use super::{HistoryRead, Output, Phase, Session, SubscriptionKey, recovery};
-use crate::auth::{Allow, TokenFault};
+use crate::auth::{Allow, SubscriptionGrant, TokenFault};
 use crate::event::publication_on_wire;
 use crate::limits::Now;
 use crate::namespace::ChannelOptions;
@@ -26,6 +26,8 @@ pub(super) struct Wanted {
     pub hears_joins: bool,
     pub server_side: bool,
     pub chan_info: Bytes,
+    /// For the push that tells of a subscription of the server's.
+    pub data: Bytes,
     pub expires_at_s: u64,
 }
 
@@ -76,7 +78,7 @@ impl Session {
         if !request.token.is_empty() && self.rules.tokens {
             let grant =
                 self.rules.authority.subscription(&request.token, now.unix_s()).map_err(token_error)?;
-            if grant.channel != request.channel || grant.user != self.identity.user {
+            if !self.is_granted(&grant, &request.channel) {
                 return Err(ErrorReply::permission_denied());
             }
             return Ok(Some((grant.info, grant.expires_at_s)));
@@ -86,6 +88,13 @@ impl Session {
         } else {
             Err(ErrorReply::permission_denied())
         }
+    }
+
+    /// A subscription token is for one channel and one subject; users of two tenants may have the same name.
+    pub(super) fn is_granted(&self, grant: &SubscriptionGrant, channel: &str) -> bool {
+        grant.channel == channel
+            && grant.user == self.identity.user
+            && (self.rules.insecure || grant.tenant == self.identity.tenant)
     }
 
     pub(super) fn options_of(&self, channel: &str) -> Result<&ChannelOptions, ErrorReply> {
@@ -104,8 +113,11 @@ impl Session {
             return false;
         }
         if channel.starts_with('#') {
-            return keyway_protocol::channel::personal(&self.identity.tenant, &self.identity.user) == channel
-                && !self.identity.user.is_empty();
+            // What is said on it comes from core: its person listens, and speaks only with a capability.
+            let is_own =
+                keyway_protocol::channel::personal(&self.identity.tenant, &self.identity.user) == channel;
+            let may_speak = everybody || self.identity.capabilities.allows(action, channel);
+            return is_own && !self.identity.user.is_empty() && (action != Allow::Publish || may_speak);
         }
         everybody || self.identity.capabilities.allows(action, channel)
     }
@@ -121,6 +133,7 @@ impl Session {
     ) {
         let Ok(options) = self.options_of(channel).cloned() else { return };
         let recovery_max = self.rules.limits.recovery_publications_max;
+        let asked = wanted.recover.is_some();
         // A server-side subscription in cache mode brings the latest state also to who has no position yet.
         let recover = match wanted.recover {
             None if options.cache && wanted.server_side => Some((String::new(), 0)),
@@ -143,7 +156,9 @@ impl Session {
                 state: State::Attaching(Box::new(Attaching {
                     origin,
                     recover,
+                    asked,
                     reject_unrecovered: wanted.reject_unrecovered,
+                    data: wanted.data,
                     buffered: Vec::new(),
                     deadline_ms,
                 })),
@@ -193,7 +208,8 @@ impl Session {
                 let outcome = outcome.within(self.recovery_bytes_left);
                 let bytes = outcome.bytes();
                 self.recovery_bytes_left -= bytes;
-                answer.was_recovering = true;
+                // Nobody asked, and there is no latest state yet: nothing is missing.
+                answer.was_recovering = attaching.asked || outcome.recovered;
                 answer.recovered = outcome.recovered;
                 if outcome.recovered {
                     // The client's own position: it advances while the SDK handles the publications.
@@ -201,7 +217,9 @@ impl Session {
                     answer.publications =
                         outcome.publications.iter().map(|it| publication_on_wire(it)).collect();
                 }
-                out.push(Output::Recovery { recovered: outcome.recovered, bytes });
+                if answer.was_recovering {
+                    out.push(Output::Recovery { recovered: outcome.recovered, bytes });
+                }
                 if !outcome.recovered && attaching.reject_unrecovered {
                     return self.attach_failed(key, origin, ErrorReply::unrecoverable_position(), out);
                 }
@@ -224,10 +242,14 @@ impl Session {
                     epoch: answer.epoch,
                     offset: answer.offset,
                     positioned: answer.positioned,
-                    data: Bytes::new(),
+                    data: attaching.data.clone(),
                 };
                 let buffered = self.go_live(key, position);
                 self.push(&channel, &Push::Subscribe(&push), out);
+                // The push has no room for what was missed since the position that the backend named.
+                for publication in &answer.publications {
+                    self.push(&channel, &Push::Publication(publication), out);
+                }
                 self.announce(key, out);
                 for event in buffered {
                     self.deliver(key, event, now, out);

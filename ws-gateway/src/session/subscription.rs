@@ -37,7 +37,11 @@ pub(super) struct Attaching {
     pub origin: Origin,
     /// The position the client wants to recover from.
     pub recover: Option<(String, u64)>,
+    /// The client asked to recover; otherwise the server brings the latest state by itself.
+    pub asked: bool,
     pub reject_unrecovered: bool,
+    /// For the push that tells of a subscription of the server's.
+    pub data: Bytes,
     /// Live events that came before the history was read.
     pub buffered: Vec<Arc<ChannelEvent>>,
     pub deadline_ms: u64,

@@ -78,7 +78,7 @@ impl Session {
                 self.recovery_bytes_left = self.rules.limits.recovery_bytes_max;
                 self.plan();
             }
-            None => self.close(Close::BAD_REQUEST, out),
+            None => self.close_for(Close::BAD_REQUEST, "a pong without a ping", out),
         }
     }
 

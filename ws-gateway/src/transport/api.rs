@@ -1,6 +1,8 @@
 //! The server API over HTTP, for backends without access to the bus: Centrifugo's requests and answers for
 //! publish, broadcast, subscribe, unsubscribe, disconnect, presence, presence_stats, history and info.
 
+mod steer;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -8,13 +10,13 @@ use axum::body::Bytes as Body;
 use axum::extract::{Path, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
-use keyway_bus::{
-    ClientInfo, Control, History, HistoryFilter, NewPublication, Position, PublishOptions, Target,
-};
+use keyway_bus::{ClientInfo, History, HistoryFilter, NewPublication, Position, PublishOptions, Tags};
 use keyway_protocol::{ChannelName, ErrorReply};
-use serde::Deserialize;
-use serde_json::value::{RawValue, to_raw_value};
+use serde::{Deserialize, Deserializer};
+use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
 use crate::hub::bus_error;
@@ -36,24 +38,68 @@ pub(super) async fn call(
     headers: HeaderMap,
     body: Body,
 ) -> Response {
-    let given = headers.get("x-api-key").map(|value| value.as_bytes()).unwrap_or_default();
-    if !same(given, state.key.as_bytes()) {
+    if !same(given_key(&headers), state.key.as_bytes()) {
         return (StatusCode::UNAUTHORIZED, "X-API-Key is missing or wrong\n").into_response();
     }
+    let node = &state.node;
     let body: &[u8] = if body.is_empty() { b"{}" } else { &body };
-    let answer = match method.as_str() {
-        "publish" => answer(parse(body), |it| publish(&state.node, it)).await,
-        "broadcast" => answer(parse(body), |it| broadcast(&state.node, it)).await,
-        "subscribe" => answer(parse(body), |it| subscribe(&state.node, it)).await,
-        "unsubscribe" => answer(parse(body), |it| unsubscribe(&state.node, it)).await,
-        "disconnect" => answer(parse(body), |it| disconnect(&state.node, it)).await,
-        "presence" => answer(parse(body), |it| presence(&state.node, it)).await,
-        "presence_stats" => answer(parse(body), |it| presence_stats(&state.node, it)).await,
-        "history" => answer(parse(body), |it| history(&state.node, it)).await,
-        "info" => json!({ "result": info(&state.node) }),
+    let outcome = match method.as_str() {
+        "publish" => run(body, |it| publish(node, it)).await,
+        "broadcast" => run(body, |it| broadcast(node, it)).await,
+        "subscribe" => run(body, |it| steer::subscribe(node, it)).await,
+        "unsubscribe" => run(body, |it| steer::unsubscribe(node, it)).await,
+        "disconnect" => run(body, |it| steer::disconnect(node, it)).await,
+        "presence" => run(body, |it| presence(node, it)).await,
+        "presence_stats" => run(body, |it| presence_stats(node, it)).await,
+        "history" => run(body, |it| history(node, it)).await,
+        "info" => Ok(Ok(info(node))),
         _ => return (StatusCode::NOT_FOUND, "no such method\n").into_response(),
     };
-    ([(header::CONTENT_TYPE, "application/json")], answer.to_string()).into_response()
+    let outcome = match outcome {
+        Ok(outcome) => outcome,
+        Err(unreadable) => {
+            return (StatusCode::BAD_REQUEST, format!("unreadable {method} request: {unreadable}\n"))
+                .into_response();
+        }
+    };
+    let by_status = headers.get("x-centrifugo-error-mode").is_some_and(|mode| mode == "transport");
+    let (status, answer) = match outcome {
+        Ok(result) => (StatusCode::OK, json!({ "result": result })),
+        Err(error) if by_status => (status_of(&error), shown_error(&error)),
+        Err(error) => (StatusCode::OK, json!({ "error": shown_error(&error) })),
+    };
+    (status, [(header::CONTENT_TYPE, "application/json")], answer.to_string()).into_response()
+}
+
+/// `X-API-Key: <key>`, or `Authorization: apikey <key>`. Never in the address.
+fn given_key(headers: &HeaderMap) -> &[u8] {
+    if let Some(key) = headers.get("x-api-key") {
+        return key.as_bytes();
+    }
+    let authorization = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
+    match authorization.and_then(|value| value.split_once(' ')) {
+        Some((scheme, key)) if scheme.eq_ignore_ascii_case("apikey") => key.trim().as_bytes(),
+        _ => b"",
+    }
+}
+
+/// The HTTP status for who asked with `X-Centrifugo-Error-Mode: transport`.
+fn status_of(error: &ErrorReply) -> StatusCode {
+    match error.code {
+        102 | 104 => StatusCode::NOT_FOUND,
+        107 | 108 => StatusCode::BAD_REQUEST,
+        112 => StatusCode::RANGE_NOT_SATISFIABLE,
+        _ => StatusCode::INTERNAL_SERVER_ERROR,
+    }
+}
+
+fn shown_error(error: &ErrorReply) -> Value {
+    json!({ "code": error.code, "message": error.message })
+}
+
+/// Error 107 that says what is wrong with the request.
+fn bad_request(why: &str) -> ErrorReply {
+    ErrorReply { message: format!("bad request: {why}"), ..ErrorReply::bad_request() }
 }
 
 /// Without a shortcut at the first difference: the time tells nothing about the key. Both sides are hashed first
@@ -64,30 +110,24 @@ fn same(given: &[u8], key: &[u8]) -> bool {
     a.as_ref().iter().zip(b.as_ref()).fold(0u8, |difference, (a, b)| difference | (a ^ b)) == 0
 }
 
-fn parse<'a, T: Deserialize<'a>>(body: &'a [u8]) -> Result<T, ErrorReply> {
-    serde_json::from_slice(body)
-        .map_err(|error| ErrorReply { message: format!("bad request: {error}"), ..ErrorReply::bad_request() })
-}
+type Outcome = Result<Value, ErrorReply>;
 
-async fn answer<T, F: Future<Output = Result<Value, ErrorReply>>>(
-    request: Result<T, ErrorReply>,
-    run: impl FnOnce(T) -> F,
-) -> Value {
-    let outcome = match request {
-        Ok(request) => run(request).await,
-        Err(error) => Err(error),
-    };
-    match outcome {
-        Ok(result) => json!({ "result": result }),
-        Err(error) => json!({ "error": { "code": error.code, "message": error.message } }),
-    }
+/// Err: the body is not JSON of the method's shape.
+async fn run<'a, T: Deserialize<'a>, F: Future<Output = Outcome>>(
+    body: &'a [u8],
+    work: impl FnOnce(T) -> F,
+) -> Result<Outcome, serde_json::Error> {
+    Ok(work(serde_json::from_slice(body)?).await)
 }
 
 #[derive(Deserialize)]
 struct PublishRequest<'a> {
+    #[serde(default)]
     channel: String,
-    #[serde(borrow)]
-    data: &'a RawValue,
+    #[serde(default, borrow, deserialize_with = "given")]
+    data: Option<&'a RawValue>,
+    #[serde(default)]
+    b64data: String,
     #[serde(default)]
     skip_history: bool,
     #[serde(default)]
@@ -98,9 +138,12 @@ struct PublishRequest<'a> {
 
 #[derive(Deserialize)]
 struct BroadcastRequest<'a> {
+    #[serde(default)]
     channels: Vec<String>,
-    #[serde(borrow)]
-    data: &'a RawValue,
+    #[serde(default, borrow, deserialize_with = "given")]
+    data: Option<&'a RawValue>,
+    #[serde(default)]
+    b64data: String,
     #[serde(default)]
     skip_history: bool,
     #[serde(default)]
@@ -109,29 +152,56 @@ struct BroadcastRequest<'a> {
     idempotency_key: String,
 }
 
+/// What is there is given, also when it is `null`.
+fn given<'de: 'a, 'a, D: Deserializer<'de>>(deserializer: D) -> Result<Option<&'a RawValue>, D::Error> {
+    <&RawValue>::deserialize(deserializer).map(Some)
+}
+
+/// Raw JSON, or bytes in base64 where they are no JSON.
+fn payload(field: &str, json: Option<&RawValue>, base64: &str) -> Result<Option<Bytes>, ErrorReply> {
+    if base64.is_empty() {
+        return Ok(json.map(|json| Bytes::copy_from_slice(json.get().as_bytes())));
+    }
+    match STANDARD.decode(base64) {
+        Ok(bytes) => Ok(Some(bytes.into())),
+        Err(_) => Err(bad_request(&format!("`b64{field}` is not base64"))),
+    }
+}
+
 fn options_of<'a>(node: &'a Node, channel: &str) -> Result<&'a ChannelOptions, ErrorReply> {
     let name = ChannelName::parse(channel).map_err(|_| ErrorReply::bad_request())?;
     node.rules.namespaces.options(&name).ok_or_else(ErrorReply::unknown_channel)
 }
 
-async fn publish(node: &Node, request: PublishRequest<'_>) -> Result<Value, ErrorReply> {
-    let options = options_of(node, &request.channel)?;
-    let mut options =
-        if request.skip_history { PublishOptions::default() } else { options.publish_options() };
-    if !request.idempotency_key.is_empty() {
-        options = options.once(request.idempotency_key);
+/// What a publication is beside its channel.
+struct Published {
+    data: Bytes,
+    tags: Tags,
+    skip_history: bool,
+    idempotency_key: String,
+}
+
+async fn publish(node: &Node, request: PublishRequest<'_>) -> Outcome {
+    let data = payload("data", request.data, &request.b64data)?.ok_or_else(|| bad_request("no `data`"))?;
+    let PublishRequest { channel, skip_history, tags, idempotency_key, .. } = request;
+    let tags = tags.into_iter().collect();
+    publish_to(node, &channel, Published { data, tags, skip_history, idempotency_key }).await
+}
+
+async fn publish_to(node: &Node, channel: &str, what: Published) -> Outcome {
+    let options = options_of(node, channel)?;
+    let mut options = if what.skip_history { PublishOptions::default() } else { options.publish_options() };
+    if !what.idempotency_key.is_empty() {
+        options = options.once(what.idempotency_key);
     }
     let publication = NewPublication {
-        data: Bytes::copy_from_slice(request.data.get().as_bytes()),
-        tags: request.tags.into_iter().collect(),
+        data: what.data,
+        tags: what.tags,
         time_ms: node.now().unix_ms,
         ..NewPublication::default()
     };
-    let published = node
-        .bus()
-        .publish(&request.channel, publication, &options)
-        .await
-        .map_err(|error| bus_error(&error))?;
+    let published =
+        node.bus().publish(channel, publication, &options).await.map_err(|error| bus_error(&error))?;
     Ok(position(&published.position))
 }
 
@@ -143,111 +213,35 @@ fn position(position: &Position) -> Value {
     }
 }
 
-async fn broadcast(node: &Node, request: BroadcastRequest<'_>) -> Result<Value, ErrorReply> {
+async fn broadcast(node: &Node, request: BroadcastRequest<'_>) -> Outcome {
     if request.channels.is_empty() || request.channels.len() > BROADCAST_CHANNELS_MAX {
-        return Err(ErrorReply::bad_request());
+        return Err(bad_request(&format!("`channels` has from 1 to {BROADCAST_CHANNELS_MAX} names")));
     }
+    let data = payload("data", request.data, &request.b64data)?.ok_or_else(|| bad_request("no `data`"))?;
+    let tags: Tags = request.tags.into_iter().collect();
     let publications = request.channels.iter().map(|channel| {
-        publish(
-            node,
-            PublishRequest {
-                channel: channel.clone(),
-                data: request.data,
-                skip_history: request.skip_history,
-                tags: request.tags.clone(),
-                idempotency_key: if request.idempotency_key.is_empty() {
-                    String::new()
-                } else {
-                    format!("{}:{channel}", request.idempotency_key)
-                },
-            },
-        )
+        let idempotency_key = match request.idempotency_key.as_str() {
+            "" => String::new(),
+            key => format!("{key}:{channel}"),
+        };
+        let (data, tags) = (data.clone(), tags.clone());
+        let what = Published { data, tags, skip_history: request.skip_history, idempotency_key };
+        publish_to(node, channel, what)
     });
     let responses: Vec<Value> = futures::future::join_all(publications)
         .await
         .into_iter()
         .map(|outcome| match outcome {
             Ok(result) => json!({ "result": result }),
-            Err(error) => json!({ "error": { "code": error.code, "message": error.message } }),
+            Err(error) => json!({ "error": shown_error(&error) }),
         })
         .collect();
     Ok(json!({ "responses": responses }))
 }
 
 #[derive(Deserialize)]
-struct TargetRequest {
-    #[serde(default)]
-    user: String,
-    #[serde(default)]
-    client: String,
-    #[serde(default)]
-    channel: String,
-    #[serde(default)]
-    disconnect: Option<DisconnectAdvice>,
-    #[serde(default)]
-    whitelist: Vec<String>,
-    #[serde(default)]
-    recover_since: Option<Box<RawValue>>,
-}
-
-#[derive(Deserialize)]
-struct DisconnectAdvice {
-    code: u32,
-    #[serde(default)]
-    reason: String,
-}
-
-impl TargetRequest {
-    fn target(&self) -> Result<Target, ErrorReply> {
-        if self.user.is_empty() && self.client.is_empty() {
-            return Err(ErrorReply {
-                message: "bad request: name a user or a client".to_owned(),
-                ..ErrorReply::bad_request()
-            });
-        }
-        Ok(Target { user: self.user.clone(), client: self.client.clone(), ..Target::default() })
-    }
-}
-
-async fn control(node: &Node, control: Control) -> Result<Value, ErrorReply> {
-    node.bus().control(control).await.map_err(|error| bus_error(&error))?;
-    Ok(json!({}))
-}
-
-async fn subscribe(node: &Node, request: TargetRequest) -> Result<Value, ErrorReply> {
-    options_of(node, &request.channel)?;
-    let target = request.target()?;
-    let options = match &request.recover_since {
-        Some(since) => to_raw_value(&json!({ "recover_since": since })).map(|raw| raw.get().to_owned()),
-        None => Ok("{}".to_owned()),
-    };
-    let options = Bytes::from(options.map_err(|_| ErrorReply::bad_request())?);
-    control(node, Control::Subscribe { target, channel: request.channel, options }).await
-}
-
-async fn unsubscribe(node: &Node, request: TargetRequest) -> Result<Value, ErrorReply> {
-    options_of(node, &request.channel)?;
-    let target = request.target()?;
-    let (code, reason) = channel_end();
-    control(node, Control::Unsubscribe { target, channel: request.channel, code, reason }).await
-}
-
-fn channel_end() -> (u32, String) {
-    let (code, reason) = keyway_protocol::close::unsubscribe::SERVER;
-    (code, reason.to_owned())
-}
-
-async fn disconnect(node: &Node, request: TargetRequest) -> Result<Value, ErrorReply> {
-    let target = request.target()?;
-    let (code, reason) = match request.disconnect {
-        Some(advice) => (advice.code, advice.reason),
-        None => (u32::from(keyway_protocol::Close::FORCE_DISCONNECT.code), String::new()),
-    };
-    control(node, Control::Disconnect { target, code, reason, keep: request.whitelist }).await
-}
-
-#[derive(Deserialize)]
 struct ChannelRequest {
+    #[serde(default)]
     channel: String,
     #[serde(default)]
     limit: i64,
@@ -259,11 +253,13 @@ struct ChannelRequest {
 
 #[derive(Deserialize)]
 struct Since {
+    #[serde(default)]
     offset: u64,
+    #[serde(default)]
     epoch: String,
 }
 
-async fn presence(node: &Node, request: ChannelRequest) -> Result<Value, ErrorReply> {
+async fn presence(node: &Node, request: ChannelRequest) -> Outcome {
     if !options_of(node, &request.channel)?.presence {
         return Err(ErrorReply::not_available());
     }
@@ -273,7 +269,7 @@ async fn presence(node: &Node, request: ChannelRequest) -> Result<Value, ErrorRe
     Ok(json!({ "presence": clients }))
 }
 
-async fn presence_stats(node: &Node, request: ChannelRequest) -> Result<Value, ErrorReply> {
+async fn presence_stats(node: &Node, request: ChannelRequest) -> Outcome {
     if !options_of(node, &request.channel)?.presence {
         return Err(ErrorReply::not_available());
     }
@@ -281,7 +277,7 @@ async fn presence_stats(node: &Node, request: ChannelRequest) -> Result<Value, E
     Ok(json!({ "num_clients": stats.clients, "num_users": stats.users }))
 }
 
-async fn history(node: &Node, request: ChannelRequest) -> Result<Value, ErrorReply> {
+async fn history(node: &Node, request: ChannelRequest) -> Outcome {
     if !options_of(node, &request.channel)?.has_history() {
         return Err(ErrorReply::not_available());
     }
@@ -342,6 +338,7 @@ fn info(node: &Node) -> Value {
             "num_clients": readings.connections,
             "num_users": readings.users,
             "num_channels": readings.channels,
+            "num_subs": readings.subscriptions,
             "uptime": node.now().mono_ms / 1000,
         }],
     })

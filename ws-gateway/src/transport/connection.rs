@@ -145,7 +145,7 @@ impl Connection {
                             self.effects.node.metrics.messages_out.add(1);
                         }
                     }
-                    Output::Close(close) => self.close(&close, now),
+                    Output::Close(close, why) => self.close(&close, &why, now),
                     other => {
                         if let Output::Recovery { bytes, .. } = other {
                             self.outbox.allow(bytes);
@@ -172,13 +172,14 @@ impl Connection {
         }
     }
 
-    fn close(&mut self, close: &Close, now: Now) {
+    fn close(&mut self, close: &Close, why: &str, now: Now) {
         if self.linger_until_ms.is_none() {
             self.outbox.close(close, close.code == Close::SLOW.code);
             self.linger_until_ms = Some(now.mono_ms + LINGER_MS);
             self.effects.node.metrics.closed(close.code);
             let user = &*self.session.identity().user;
-            tracing::info!(connection = %self.session.id(), user, code = close.code, reason = &*close.reason, "closed");
+            let why = (!why.is_empty()).then_some(why);
+            tracing::info!(connection = %self.session.id(), user, code = close.code, reason = &*close.reason, why, "closed");
         }
     }
 
@@ -286,7 +287,7 @@ impl Connection {
 
     /// The transport itself ends the connection.
     fn end(&mut self, close: &Close, now: Now, cx: &mut Context<'_>) {
-        self.close(close, now);
+        self.close(close, "", now);
         self.leave_with(cx);
     }
 

@@ -37,6 +37,8 @@ pub(super) async fn upgrade(State(state): State<UpgradeState>, mut request: Requ
         Ok(handshake) => handshake,
         Err((status, why)) => {
             node.metrics.refused_request.add(1);
+            // Without the address, which may be the very place where a token is.
+            tracing::info!(status = status.as_u16(), why, "refused before the upgrade");
             return (status, why).into_response();
         }
     };
@@ -111,7 +113,7 @@ impl Handshake {
         check_origin(headers, allowed_origins)?;
         let query = query.unwrap_or_default();
         // Addresses end up in logs of every proxy on the way.
-        if query.split('&').any(|pair| pair.starts_with("token=") || pair.starts_with("access_token=")) {
+        if query.split('&').any(names_a_token) {
             return Err((
                 StatusCode::BAD_REQUEST,
                 "tokens travel in the connect command, never in the address",
@@ -149,6 +151,13 @@ impl Handshake {
         }
         response
     }
+}
+
+/// Whether a part of a query is where other servers take a token: its own, or a whole connect command.
+fn names_a_token(pair: &str) -> bool {
+    const NAMES: [&str; 5] = ["token", "access_token", "auth_token", "jwt", "cf_connect"];
+    let name = pair.split('=').next().unwrap_or_default();
+    NAMES.iter().any(|refused| name.eq_ignore_ascii_case(refused))
 }
 
 fn list_contains(headers: &HeaderMap, name: HeaderName, wanted: &str) -> bool {
@@ -219,6 +228,9 @@ mod tests {
             (vec![(header::UPGRADE, "h2c")], None, Some(StatusCode::UPGRADE_REQUIRED)),
             (vec![(header::SEC_WEBSOCKET_VERSION, "8")], None, Some(StatusCode::BAD_REQUEST)),
             (vec![], Some("a=b&token=x"), Some(StatusCode::BAD_REQUEST)),
+            (vec![], Some("Access_Token=x"), Some(StatusCode::BAD_REQUEST)),
+            (vec![], Some("cf_connect=%7B%7D"), Some(StatusCode::BAD_REQUEST)),
+            (vec![], Some("tokens=x"), None),
             (vec![(header::ORIGIN, "https://evil.example")], None, Some(StatusCode::FORBIDDEN)),
             (vec![(header::ORIGIN, "null")], None, Some(StatusCode::FORBIDDEN)),
             (vec![(header::ORIGIN, "https://console.keyway.example")], None, None),

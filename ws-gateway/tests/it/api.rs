@@ -82,8 +82,92 @@ async fn centrifugos_calls() {
             .unwrap()
             .contains("data")
     );
+    let options = json!({"user": "per_1", "channel": "site:a.1", "client": "", "expire_at": 0,
+        "data": {"why": "moved"}, "b64info": "eyJuIjoxfQ=="});
+    call("unsubscribe", json!({"user": "per_1"})).await;
+    let ended = [raw.next().await.json()["push"].clone(), raw.next().await.json()["push"].clone()];
+    assert!(ended.iter().all(|push| push["unsubscribe"]["code"] == 2000), "{ended:?}");
+    let channels = ended.map(|push| push["channel"].as_str().unwrap().to_owned());
+    assert!(["#per_1", "site:a.1"].iter().all(|it| channels.contains(&(*it).to_owned())), "{channels:?}");
+    call("publish", json!({"channel": "site:a.1", "b64data": "eyJuIjozfQ=="})).await;
+    let mut since = options.clone();
+    since["recover_since"] = json!({"offset": 1, "epoch": published["result"]["epoch"]});
+    call("subscribe", since).await;
+    let push = raw.next().await.json();
+    assert_eq!(push["push"]["subscribe"]["data"], json!({"why": "moved"}), "{push}");
+    assert_eq!(push["push"]["subscribe"]["offset"], 1, "from where the publications follow");
+    for (offset, n) in [(2, 2), (3, 3)] {
+        let missed = raw.next().await.json()["push"]["pub"].clone();
+        assert_eq!((&missed["offset"], &missed["data"]), (&json!(offset), &json!({"n": n})));
+    }
+    let present = call("presence", json!({"channel": "site:a.1"})).await["result"]["presence"].clone();
+    let info = present.as_object().unwrap().values().next().unwrap();
+    assert_eq!(info["chan_info"], json!({"n": 1}), "{present}");
+    let node = call("info", json!({})).await["result"]["nodes"][0].clone();
+    assert_eq!((&node["num_channels"], &node["num_subs"]), (&json!(1), &json!(1)), "{node}");
     call("disconnect", json!({"user": "per_1"})).await;
     assert_eq!(raw.end().await, Seen::Close(3503, "force disconnect".into()));
+}
+
+/// What is not even a request is the caller's fault in HTTP; what is one and cannot be done is an answer.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn centrifugos_errors() {
+    let gateway = gateway::start(&format!("insecure = true\n[server_api]\nkey = \"{KEY}\"\n")).await;
+    let ask = async |headers: &str, method: &str, body: &str| {
+        let length = body.len();
+        let request = format!(
+            "POST /api/{method} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n{headers}Content-Length: {length}\r\n\r\n{body}"
+        );
+        http(gateway.private, &request).await
+    };
+    let with_key = format!("X-API-Key: {KEY}\r\n");
+    for (headers, wanted) in [
+        ("", 401),
+        ("X-API-Key: nearly\r\n", 401),
+        (&*with_key, 200),
+        (&format!("Authorization: apikey {KEY}\r\n"), 200),
+        (&format!("Authorization: Bearer {KEY}\r\n"), 401),
+    ] {
+        assert_eq!(ask(headers, "info", "{}").await.0, wanted, "{headers}");
+    }
+    assert_eq!(
+        get(gateway.private, &format!("/api/info?api_key={KEY}")).await.0,
+        405,
+        "never in the address"
+    );
+    for (method, body, status, code) in [
+        ("publish", r#"{nonsense"#, 400, 0),
+        ("publish", r#"{"channel": 5, "data": 1}"#, 400, 0),
+        ("publish", r#"{"channel": "site:a.1"}"#, 200, 107),
+        ("publish", r#"{"data": 1}"#, 200, 107),
+        ("publish", r#"{"channel": "site:a.1", "b64data": "?"}"#, 200, 107),
+        ("publish", r#"{"channel": "nowhere:1", "data": 1}"#, 200, 102),
+        ("broadcast", r#"{"channels": [], "data": 1}"#, 200, 107),
+        ("presence", r#"{"channel": "alerts:a.1"}"#, 200, 108),
+        ("presence", r#"{}"#, 200, 107),
+        ("presence_stats", r#"{"channel": "nowhere:1"}"#, 200, 102),
+        ("history", r#"{"channel": "device:a.1"}"#, 200, 108),
+        ("history", r#"{"channel": "site:a.1", "since": {"offset": 1, "epoch": "old"}}"#, 200, 112),
+        ("subscribe", r#"{"user": "u"}"#, 200, 107),
+        ("subscribe", r#"{"channel": "site:a.1"}"#, 200, 107),
+        ("disconnect", r#"{"user": "u", "disconnect": {"code": 77}}"#, 200, 107),
+    ] {
+        let (given, text) = ask(&with_key, method, body).await;
+        assert_eq!(given, status, "{method} {body}: {text}");
+        if code > 0 {
+            let answer: Value = serde_json::from_str(&text).unwrap();
+            assert_eq!(answer["error"]["code"], code, "{method} {body}: {text}");
+            let by_status = format!("{with_key}X-Centrifugo-Error-Mode: transport\r\n");
+            let (status, text) = ask(&by_status, method, body).await;
+            let wanted = match code {
+                102 => 404,
+                112 => 416,
+                _ => 400,
+            };
+            assert_eq!(status, wanted, "{method} {body}: {text}");
+            assert_eq!(serde_json::from_str::<Value>(&text).unwrap()["code"], code, "the error itself");
+        }
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

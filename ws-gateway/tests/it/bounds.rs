@@ -147,6 +147,60 @@ async fn a_token_that_ends_ends_the_connection() {
     assert!(refreshed.ask(r#"{"id":3,"rpc":{"method":"x"}}"#).await["error"].is_object(), "lives on");
 }
 
+/// A subscription made with a token ends with it, unless it is refreshed; the SDK fetches another one and is back.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_subscription_token_that_ends_ends_the_subscription() {
+    let directory = tempfile::tempdir().unwrap();
+    let text = with_keys(&directory) + "[limits]\nexpiry_grace_ms = 0\nping_interval_ms = 1000\n";
+    let gateway = gateway::start(&text).await;
+    let mut raw = Raw::connected_with(gateway.public, &CORE.token(unix_s(), json!({}))).await;
+    let token = |channel: &str, for_s: u64| {
+        CORE.token(unix_s(), json!({"channel": channel, "exp": unix_s() + for_s}))
+    };
+    for (id, channel) in [(2, "door:acme.1"), (3, "door:acme.2")] {
+        let command = json!({"id": id, "subscribe": {"channel": channel, "token": token(channel, 3)}});
+        let reply = raw.ask(&command.to_string()).await;
+        assert!(reply["subscribe"]["ttl"].as_u64().unwrap() <= 3, "{reply}");
+    }
+    let refresh =
+        json!({"id": 4, "sub_refresh": {"channel": "door:acme.2", "token": token("door:acme.2", 900)}});
+    assert!(raw.ask(&refresh.to_string()).await["sub_refresh"]["ttl"].as_u64().unwrap() > 800);
+    let push = loop {
+        match raw.next().await.json() {
+            ping if ping == json!({}) => raw.send("{}").await,
+            push => break push,
+        }
+    };
+    assert_eq!(
+        push,
+        json!({"push": {"channel": "door:acme.1", "unsubscribe": {"code": 2501, "reason": "subscription expired"}}})
+    );
+    let again = json!({"id": 5, "subscribe": {"channel": "door:acme.2", "token": token("door:acme.2", 9)}});
+    assert_eq!(raw.ask(&again.to_string()).await["error"]["code"], 105, "the refreshed one is still there");
+}
+
+/// Three hundred and one are too many: not a part of them, but the word that something is missing.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn more_than_is_recovered_and_more_than_a_page() {
+    let namespace = "[namespaces.big]\nhistory_size = 1000\nhistory_ttl_s = 600\n";
+    let gateway = gateway::start(&format!("{DEVELOPMENT}{namespace}")).await;
+    let backend = gateway.broker.backend();
+    for n in 1..=301 {
+        let options = PublishOptions::with_history(1000, 600_000);
+        backend.publish("big:a.1", NewPublication::of(n.to_string()), &options).await.unwrap();
+    }
+    let mut raw = Raw::connected(gateway.public).await;
+    let page = raw.ask(r#"{"id":2,"history":{"channel":"big:a.1","limit":-1}}"#).await["history"].clone();
+    assert_eq!((page["publications"].as_array().unwrap().len(), &page["offset"]), (300, &json!(301)));
+    for (id, offset, wanted) in [(3, 0, None), (4, 1, Some(300))] {
+        let command = json!({"id": id, "subscribe": {"channel": "big:a.1", "recover": true, "epoch": page["epoch"], "offset": offset}});
+        let reply = raw.ask(&command.to_string()).await["subscribe"].clone();
+        assert_eq!(reply["recovered"].as_bool(), wanted.map(|_| true), "from {offset}");
+        assert_eq!(reply["publications"].as_array().map(Vec::len), wanted, "from {offset}");
+        raw.ask(&json!({"id": 9, "unsubscribe": {"channel": "big:a.1"}}).to_string()).await;
+    }
+}
+
 /// One reader stops; it is closed with 3008, holds at most its bound, the others hear everything, and it gets
 /// back what it missed.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -229,6 +283,25 @@ async fn a_token_with_too_many_channels() {
             None => assert_eq!(raw.next().await.json()["connect"]["subs"].as_object().unwrap().len(), 3),
         }
     }
+}
+
+/// Nothing is made of a message that nobody asked for, and a reader of a numbering that is gone is told so.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_switched_off_and_what_is_gone() {
+    let gateway = gateway::start(&format!("{DEVELOPMENT}send = false\nrpc = false\n")).await;
+    let mut raw = Raw::connected(gateway.public).await;
+    for command in [
+        json!({"id": 2, "subscribe": {"channel": "site:a.1", "recover": true, "epoch": "old", "offset": 3, "flag": 2}}),
+        json!({"id": 3, "history": {"channel": "site:a.1", "limit": 9, "since": {"epoch": "old", "offset": 1}}}),
+    ] {
+        let reply = raw.ask(&command.to_string()).await;
+        assert_eq!(reply["error"], json!({"code": 112, "message": "unrecoverable position"}), "{command}");
+    }
+    let reply = raw.ask(r#"{"id":4,"subscribe":{"channel":"site:a.1"}}"#).await;
+    assert!(reply["subscribe"].is_object(), "a refused recovery leaves no subscription behind: {reply}");
+    assert_eq!(raw.ask(r#"{"id":5,"rpc":{"method":"echo"}}"#).await["error"]["code"], 108);
+    raw.send(r#"{"send":{"data":{}}}"#).await;
+    assert_eq!(raw.end().await, close(3508, "not available"));
 }
 
 /// What the bus could not repair: a subscription of the client's own is ended so that the SDK subscribes again from

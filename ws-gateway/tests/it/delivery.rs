@@ -61,6 +61,14 @@ async fn one_round_trip_brings_the_server_side_channels_with_what_was_missed() {
     let token =
         CORE.token(unix_s(), json!({"sub": "dev_1", "channels": ["device:acme.dev_1", "lockdown:acme.s1"]}));
     let backend = gateway.broker.backend();
+    let mut early = Raw::open(gateway.public).await;
+    early.send(&json!({"id": 1, "connect": {"token": token}}).to_string()).await;
+    let sub = early.next().await.json()["connect"]["subs"]["lockdown:acme.s1"].clone();
+    assert_eq!(
+        (&sub["was_recovering"], &sub["recovered"]),
+        (&serde_json::Value::Null, &serde_json::Value::Null),
+        "nobody has missed anything where nothing was said: {sub}"
+    );
     for n in 1..=2 {
         let publication = NewPublication::of(format!("{{\"rank\":{n}}}"));
         backend

@@ -8,6 +8,8 @@ use std::time::{Duration, Instant};
 use tempfile::TempDir;
 use ws_gateway::config::PREFIX;
 
+use crate::raw::{Raw, Seen, try_open};
+
 /// For anything that should be a matter of milliseconds, on a machine that builds something else meanwhile.
 const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -226,6 +228,7 @@ fn the_command_line() {
         ("LOG__FILTER", "a=b=c", "log.filter"),
         ("BUS__URL", "cache:6379", "bus.url"),
         ("TOKENS__JWKS_FILE", "/nowhere/keys.json", "tokens.jwks_file: reading /nowhere/keys.json"),
+        ("LIMITS__CHANNELS_MAX", "many", "KEYWAY_GATEWAY_LIMITS__CHANNELS_MAX: invalid type"),
     ] {
         let sound = [("BUS__KIND", "redis"), ("BUS__URL", "redis://x"), ("LISTEN", "127.0.0.1:0")];
         let variables = [&sound[..], &[(variable, value)]].concat();
@@ -255,15 +258,106 @@ fn started_as_the_platform_starts_it() {
     assert_eq!(refused.status.code(), Some(1), "{said}");
     assert!(said.contains("connecting to Redis") && !said.contains("letmein"), "{said}");
 
-    let mut child = command("hunter2").stderr(Stdio::piped()).spawn().unwrap();
+    let mut child = command("hunter2").stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
     wait_for_port("the gateway", public.port());
     let begun = Instant::now();
     while !ask(public, "/health/ready").starts_with("HTTP/1.1 200") {
         assert!(begun.elapsed() < PATIENCE, "{}", ask(public, "/health/ready"));
     }
+    // Any user on a read-only file system will do: beside sockets and pipes it has nothing open.
+    let open: Vec<std::path::PathBuf> = std::fs::read_dir(format!("/proc/{}/fd", child.id()))
+        .unwrap()
+        .filter_map(|entry| std::fs::read_link(entry.unwrap().path()).ok())
+        .filter(|target| target.is_absolute() && !target.starts_with("/dev"))
+        .collect();
+    assert_eq!(open, Vec::<std::path::PathBuf>::new(), "files");
     child.kill().unwrap();
     let said = String::from_utf8(child.wait_with_output().unwrap().stderr).unwrap();
     assert!(said.contains("listening") && !said.contains("hunter2"), "{said}");
+}
+
+/// Whatever a client does wrong is one line in the log, and nothing of what it sent stands there.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_fault_is_logged_once_and_without_its_bytes() {
+    let public = SocketAddr::from(([127, 0, 0, 1], free_port()));
+    let mut child = gateway_command(&[
+        ("LISTEN", &public.to_string()),
+        ("PRIVATE_LISTEN", "127.0.0.1:0"),
+        ("TOKENS__HMAC_SECRET", "a secret of the tests, 32 bytes long"),
+    ])
+    .stderr(Stdio::piped())
+    .spawn()
+    .unwrap();
+    tokio::task::block_in_place(|| wait_for_port("the gateway", public.port()));
+    let long = "hush-hush".repeat(9_000);
+    for (frame, code) in [
+        (r#"{"id":1,"connect":"hush-hush"}"#, 3501),
+        (r#"{"id":1,"connect":{"token":"hush-hush.a.b"}}"#, 3500),
+        (&*long, 1009),
+    ] {
+        let mut raw = Raw::open(public).await;
+        raw.send(frame).await;
+        assert!(matches!(raw.end().await, Seen::Close(given, _) if given == code), "{code}");
+    }
+    let refused = try_open(public, "/connection/websocket?token=hush-hush", "").await.err();
+    assert_eq!(refused, Some(400));
+    child.kill().unwrap();
+    let said = String::from_utf8(child.wait_with_output().unwrap().stderr).unwrap();
+    assert!(!said.contains("hush-hush"), "{said}");
+    for part in ["\"code\":3501", "\"code\":3500", "\"code\":1009", "\"status\":400"] {
+        assert_eq!(said.matches(part).count(), 1, "{part} in {said}");
+    }
+}
+
+/// A deploy may be taken back while a task is still looking for its Redis: the signal is heard all the same.
+#[test]
+fn a_stop_before_the_start_is_over() {
+    let silent = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("redis://{}", silent.local_addr().unwrap());
+    let mut child = gateway_command(&[
+        ("LISTEN", "127.0.0.1:0"),
+        ("PRIVATE_LISTEN", "127.0.0.1:0"),
+        ("INSECURE", "true"),
+        ("BUS__KIND", "redis"),
+        ("BUS__URL", &url),
+    ])
+    .spawn()
+    .unwrap();
+    // It asks Redis, so that it is surely under way, and gets no answer.
+    let _asked = silent.accept().unwrap();
+    assert!(Command::new("kill").args(["-TERM", &child.id().to_string()]).status().unwrap().success());
+    let status = child.wait().unwrap();
+    assert_eq!(status.code(), Some(0), "not killed by the signal: {status}");
+}
+
+/// The drain of a node with open sockets takes its window; a second signal does not wait for it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_second_signal_ends_a_drain() {
+    let public = SocketAddr::from(([127, 0, 0, 1], free_port()));
+    let mut child = gateway_command(&[
+        ("LISTEN", &public.to_string()),
+        ("PRIVATE_LISTEN", "127.0.0.1:0"),
+        ("INSECURE", "true"),
+    ])
+    .spawn()
+    .unwrap();
+    tokio::task::block_in_place(|| wait_for_port("the gateway", public.port()));
+    let mut open = Vec::new();
+    for _ in 0..50 {
+        open.push(Raw::connected(public).await);
+    }
+    let signal = || {
+        let pid = child.id().to_string();
+        assert!(Command::new("kill").args(["-TERM", &pid]).status().unwrap().success());
+    };
+    signal();
+    let begun = Instant::now();
+    while !tokio::task::block_in_place(|| ask(public, "/health/ready")).contains("draining") {
+        assert!(begun.elapsed() < PATIENCE, "not draining");
+    }
+    signal();
+    let status = tokio::task::block_in_place(|| child.wait()).unwrap();
+    assert_eq!(status.code(), Some(1), "ended by itself, before its window was over");
 }
 
 pub fn ask(address: SocketAddr, path: &str) -> String {

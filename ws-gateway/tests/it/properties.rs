@@ -72,7 +72,7 @@ impl World {
                     self.reading = None;
                 }
                 Output::Send(bytes) => self.hear(&bytes),
-                Output::Close(close) => self.closed = Some(close),
+                Output::Close(close, _) => self.closed = Some(close),
                 _ => {}
             }
         }
@@ -202,7 +202,7 @@ proptest! {
             let mut outputs = Vec::new();
             session.handle(Input::Frame(decode_frame(Format::Json, frame.as_bytes())), Now::default(), &mut outputs);
             prop_assert!(!closed || outputs.is_empty(), "{outputs:?} after a close");
-            if let Some(at) = outputs.iter().position(|output| matches!(output, Output::Close(_))) {
+            if let Some(at) = outputs.iter().position(|output| matches!(output, Output::Close(..))) {
                 prop_assert_eq!(at + 1, outputs.len(), "the close is the last: {:?}", outputs);
                 closed = true;
             }

@@ -267,6 +267,8 @@ async fn rights_come_from_the_token() {
         (json!({"subscribe": {"channel": "open:other.1"}}), Some(103)),
         (json!({"history": {"channel": "open:acme.1"}}), Some(108)),
         (json!({"subscribe": {"channel": "#acme.per_1"}}), Some(105)),
+        (json!({"history": {"channel": "#acme.per_1"}}), None),
+        (json!({"publish": {"channel": "#acme.per_1", "data": {"forged": "notice"}}}), Some(103)),
         (json!({"subscribe": {"channel": "#acme.per_2"}}), Some(103)),
         (
             json!({"subscribe": {"channel": "door:acme.1", "token": subscription("door:acme.1", json!({}))}}),
@@ -278,6 +280,10 @@ async fn rights_come_from_the_token() {
         ),
         (
             json!({"subscribe": {"channel": "door:acme.3", "token": subscription("door:acme.3", json!({"sub": "per_2"}))}}),
+            Some(103),
+        ),
+        (
+            json!({"subscribe": {"channel": "door:acme.3", "token": subscription("door:acme.3", json!({"tenant": "other"}))}}),
             Some(103),
         ),
         (

@@ -14,6 +14,7 @@ use keyway_domain::credential::{CredentialKind, Digest};
 use keyway_domain::event::EventKind;
 use keyway_domain::sign::Algorithm;
 use std::path::{Path, PathBuf};
+use std::process::ExitCode;
 use std::sync::Arc;
 use tokio::io::AsyncBufReadExt as _;
 use tokio::sync::mpsc;
@@ -188,12 +189,19 @@ fn rehearse() -> anyhow::Result<()> {
 }
 
 #[tokio::main(flavor = "current_thread")]
-async fn main() -> anyhow::Result<()> {
-    match Arguments::parse().verb {
+async fn main() -> ExitCode {
+    let done = match Arguments::parse().verb {
         Verb::Connect { url, enrolment, memory, drift_ppm, pause_ms } => {
             connect(url, enrolment, memory, drift_ppm, pause_ms).await
         }
         Verb::Enrol { core, code, enrolment, ed25519 } => enrol(&core, &code, &enrolment, ed25519).await,
         Verb::Rehearse => rehearse(),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("door: {error:#}");
+            ExitCode::FAILURE
+        }
     }
 }

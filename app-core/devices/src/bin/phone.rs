@@ -48,11 +48,15 @@ enum Verb {
 }
 
 #[tokio::main(flavor = "current_thread")]
-async fn main() -> anyhow::Result<ExitCode> {
-    match Arguments::parse().verb {
+async fn main() -> ExitCode {
+    let done = match Arguments::parse().verb {
         Verb::Enrol { core, code, enrolment } => enrol(&core, &code, &enrolment).await,
         Verb::Unlock { door, url, enrolment, within_ms } => open(door, url, &enrolment, within_ms).await,
-    }
+    };
+    done.unwrap_or_else(|error| {
+        eprintln!("phone: {error:#}");
+        ExitCode::FAILURE
+    })
 }
 
 async fn enrol(core: &str, code: &str, file: &Path) -> anyhow::Result<ExitCode> {

@@ -11,7 +11,7 @@ use keyway_domain::message::device::{
     Capability, EventReply, EventReport, HeldEvents, SignedBundle, SyncReply, SyncRequest,
 };
 use keyway_domain::message::publication::ToDevice;
-use keyway_domain::message::statement::{DesiredState, Revocation};
+use keyway_domain::message::statement::{DesiredState, EventsCommitted, Revocation};
 use keyway_domain::sign::Kind;
 use keyway_domain::time::LAST_INSTANT;
 
@@ -47,6 +47,7 @@ impl DoorCore {
         self.report_call = None;
         // The sync of the next link says it again.
         self.ledger_call = None;
+        self.ack_due = None;
         self.asked = None;
         for waiting in std::mem::take(&mut self.waiting) {
             self.fall_back(&waiting, mono, out);
@@ -66,9 +67,16 @@ impl DoorCore {
             // would lie here until the next one happens.
             if let Some(reply) = reply.filter(|reply| reply.epoch == self.events.epoch()) {
                 self.report_call = None;
-                self.committed(reply.watermark, out);
+                self.committed(reply.committed.as_deref(), out);
+                reply.wanted.iter().for_each(|range| self.events.asked_for(*range));
                 let from = reply.wanted.first().map_or(reply.watermark + 1, |range| range.from);
-                self.report_from(from, mono, out);
+                // An answer that says the same as the one before has not been moved by the batch in between: the same
+                // batch would come back at once, for ever. The next sync or the next event tries again.
+                let moved = self.answered_last.as_ref() != Some(&reply);
+                self.answered_last = Some(reply);
+                if moved {
+                    self.report_from(from, mono, out);
+                }
             }
         } else if self.ledger_call.is_some_and(|(call, _)| call == id) {
             // Refused or failed: said again when its time is over.
@@ -108,9 +116,9 @@ impl DoorCore {
         if let Some(jws) = reply.revocation {
             self.revoked(jws, out);
         }
-        if let Some(watermark) = reply.watermark {
-            self.committed(watermark, out);
-        }
+        self.committed(reply.committed.as_deref(), out);
+        reply.wanted.iter().for_each(|range| self.events.asked_for(*range));
+        self.answered_last = None;
         let from = reply.wanted.first().map(|range| range.from);
         match from {
             Some(from) => self.report_from(from, mono, out),
@@ -202,7 +210,18 @@ impl DoorCore {
         }
     }
 
-    fn committed(&mut self, watermark: u64, out: &mut Vec<Output>) {
+    /// Forgets what core, and nobody else, says is durable.
+    fn committed(&mut self, statement: Option<&str>, out: &mut Vec<Output>) {
+        let Some(Ok(said)) =
+            statement.map(|jws| self.identity.core.read::<EventsCommitted>(Kind::EventsCommitted, jws))
+        else {
+            return;
+        };
+        let ours = (self.identity.tenant, self.identity.device, self.events.epoch());
+        if (said.tenant, said.device, said.epoch) != ours {
+            return;
+        }
+        let watermark = said.watermark;
         let before = self.events.held();
         self.events.committed(watermark);
         if self.events.held() != before {
@@ -238,7 +257,8 @@ impl DoorCore {
         if self.report_call.take_if(|(_, until)| *until <= mono).is_some() {
             self.begin_report(mono, out);
         }
-        if self.ledger_call.take_if(|(_, until)| *until <= mono).is_some() {
+        let unconfirmed = self.ledger_call.take_if(|(_, until)| *until <= mono).is_some();
+        if unconfirmed || self.ack_due.is_some_and(|due| due <= mono) {
             self.report_ledger(mono, out);
         }
         let unanswered = self.sync_call.take_if(|(_, until)| *until <= mono).is_some();

@@ -7,14 +7,14 @@ use keyway_domain::clock::TimeStatement;
 use keyway_domain::command::ledger::LedgerReport;
 use keyway_domain::command::{Input, Step};
 use keyway_domain::decision::Situation;
-use keyway_domain::event::EventBatch;
 use keyway_domain::event::intake::Intake;
+use keyway_domain::event::{Epoch, EventBatch};
 use keyway_domain::id::{CommandId, DeviceId};
 use keyway_domain::message::device::{
     CommandReport, EventReply, EventReport, SignedBundle, SyncReply, SyncRequest, TimeReply, TimeRequest,
 };
 use keyway_domain::message::publication::CommandChange;
-use keyway_domain::message::statement::DesiredState;
+use keyway_domain::message::statement::{DesiredState, EventsCommitted};
 use keyway_domain::sign::Kind;
 use keyway_domain::time::UnixMs;
 
@@ -65,7 +65,8 @@ impl SmallCore {
             _ => Some(SignedBundle::Whole(self.key.sign_json(Kind::Bundle, body))),
         };
         let wants_desired = desired.version > request.desired_version;
-        let intake = request.events.and_then(|held| row.intakes.get(&held.epoch));
+        let held = request.events.and_then(|held| Some((held.epoch, row.intakes.get(&held.epoch)?)));
+        let intake = held.map(|(_, intake)| intake);
         let reply = SyncReply {
             desired: wants_desired.then(|| self.key.sign_json(Kind::DesiredState, &desired)),
             bundle,
@@ -73,9 +74,15 @@ impl SmallCore {
                 .then(|| self.signed_revocation()),
             time: self.signed_time(request.time_nonce, now),
             watermark: intake.map(|intake| intake.watermark),
+            committed: held.and_then(|(epoch, intake)| self.committed(device, epoch, intake.watermark)),
             wanted: intake.map(Intake::wanted).unwrap_or_default(),
         };
         serde_json::to_vec(&reply).ok()
+    }
+
+    fn committed(&self, device: DeviceId, epoch: Epoch, watermark: u64) -> Option<String> {
+        let statement = EventsCommitted { tenant: self.tenant, device, epoch, watermark };
+        (watermark > 0).then(|| self.key.sign_json(Kind::EventsCommitted, &statement))
     }
 
     fn signed_time(&self, nonce: String, now: UnixMs) -> String {
@@ -96,8 +103,10 @@ impl SmallCore {
         }
         let intake = row.intakes.entry(batch.epoch).or_insert_with(Intake::begun);
         let taken = intake.take(&batch).ok()?;
-        let reply = EventReply { epoch: batch.epoch, watermark: intake.watermark, wanted: intake.wanted() };
+        let (watermark, wanted) = (intake.watermark, intake.wanted());
         row.events.extend(taken.new.into_iter().map(|(event, _)| ((batch.epoch, event.seq), event)));
+        let committed = self.committed(device, batch.epoch, watermark);
+        let reply = EventReply { epoch: batch.epoch, watermark, wanted, committed };
         serde_json::to_vec(&reply).ok()
     }
 

@@ -160,6 +160,28 @@ impl EventOutbox {
         self.lost.retain(|range| range.to > watermark);
     }
 
+    /// Core asks for these. What it has acknowledged before is not here any more: a core that lives on from an older
+    /// backup has lost them, and hears so with the next batch instead of asking for ever.
+    pub fn asked_for(&mut self, wanted: SeqRange) {
+        let gone = SeqRange { from: wanted.from, to: wanted.to.min(self.committed) };
+        let known = self.lost.iter().any(|range| range.from <= gone.from && gone.to <= range.to);
+        if gone.from == 0 || gone.from > gone.to || known {
+            return;
+        }
+        self.lost.push(gone);
+        self.lost.sort_unstable();
+        let mut joined: Vec<SeqRange> = Vec::with_capacity(self.lost.len());
+        for range in self.lost.drain(..) {
+            match joined.last_mut() {
+                Some(last) if range.from <= last.to + 1 => last.to = last.to.max(range.to),
+                _ => joined.push(range),
+            }
+        }
+        // Beyond the bound the later ones wait: core asks again for what is still missing.
+        joined.truncate(LOSSES_MAX);
+        self.lost = joined;
+    }
+
     /// The events from this number on, each with the chain before it, for durable memory.
     pub fn since(&self, seq: u64) -> Vec<(ChainHash, DeviceEvent)> {
         let first = self.kept.partition_point(|kept| kept.seq < seq);

@@ -51,9 +51,12 @@ pub struct SyncReply {
     pub revocation: Option<String>,
     /// A `TimeStatement`, signed.
     pub time: String,
-    /// Durable: what the device may forget.
+    /// Durable up to here. What the device may forget says `committed`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub watermark: Option<u64>,
+    /// An `EventsCommitted`, signed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub committed: Option<String>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub wanted: Vec<SeqRange>,
 }
@@ -75,9 +78,13 @@ pub struct EventReport {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct EventReply {
     pub epoch: Epoch,
+    /// Where to go on. What the device may forget says `committed`.
     pub watermark: u64,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub wanted: Vec<SeqRange>,
+    /// An `EventsCommitted`, signed; left out while there is nothing to forget.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub committed: Option<String>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

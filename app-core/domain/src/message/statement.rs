@@ -5,6 +5,7 @@ use crate::clock::TimeStatement;
 use crate::credential::Digest;
 use crate::decision::{Decision, Outcome, Reason};
 use crate::door::DoorMode;
+use crate::event::Epoch;
 use crate::id::{CredentialId, DeviceId, DoorId, GrantId, PersonId, RequestId, TenantId};
 use crate::lockdown::LockdownSet;
 use crate::time::UnixMs;
@@ -33,6 +34,15 @@ pub struct Revocation {
     /// From the tenant's counter of revocations; a device never goes back.
     pub version: u64,
     pub digests: Vec<Digest>,
+}
+
+/// Events of this device and epoch are in core's database up to the watermark: the device may forget them.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EventsCommitted {
+    pub tenant: TenantId,
+    pub device: DeviceId,
+    pub epoch: Epoch,
+    pub watermark: u64,
 }
 
 /// Core's live answer to a tap. Bound to the request, the door and a moment: it opens nothing later.

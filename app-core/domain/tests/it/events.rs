@@ -178,3 +178,37 @@ fn a_full_memory_says_what_it_lost() {
     );
     assert_eq!(intake.watermark, held.to);
 }
+
+/// Core lives on from an older backup: what was acknowledged since is gone on both sides. It is declared, once, and what
+/// the device still has follows.
+#[test]
+fn what_a_restored_core_has_lost_is_declared_and_not_asked_for_for_ever() {
+    let (tenant, device) = ids();
+    let mut outbox = EventOutbox::begun(Epoch(1), 1 << 20);
+    let mut intake = Intake::begun();
+    for number in 1..=3 {
+        outbox.append(draft(number));
+    }
+    intake.take(&outbox.batch(tenant, device, 1).unwrap()).unwrap();
+    let mut restored = intake.clone();
+    for number in 4..=6 {
+        outbox.append(draft(number));
+    }
+    intake.take(&outbox.batch(tenant, device, 4).unwrap()).unwrap();
+    outbox.committed(intake.watermark);
+    for number in 7..=9 {
+        outbox.append(draft(number));
+    }
+    let taken = restored.take(&outbox.batch(tenant, device, 7).unwrap()).unwrap();
+    assert_eq!((taken.new.len(), restored.watermark), (3, 3));
+    assert_eq!(restored.wanted(), [SeqRange { from: 4, to: 6 }]);
+    restored.wanted().into_iter().for_each(|range| outbox.asked_for(range));
+    let again = restored.take(&outbox.batch(tenant, device, 4).unwrap()).unwrap();
+    assert_eq!(again.newly_lost, [SeqRange { from: 4, to: 6 }]);
+    assert_eq!((restored.watermark, restored.wanted()), (9, Vec::new()));
+    assert_eq!(restored.broken_at, None);
+    // A relay that invents the question gets a loss declared that core knows better.
+    outbox.asked_for(SeqRange { from: 1, to: 6 });
+    let taken = intake.take(&outbox.batch(tenant, device, 7).unwrap()).unwrap();
+    assert_eq!((taken.newly_lost, intake.watermark), (Vec::new(), 9));
+}

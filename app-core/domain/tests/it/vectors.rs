@@ -15,7 +15,7 @@ use keyway_domain::event::{ChainHash, Epoch, EventBatch, EventKind, Occurred};
 use keyway_domain::id::*;
 use keyway_domain::lockdown::{Effect, LockdownSet, LockdownStatement};
 use keyway_domain::message::device::AccessRequest;
-use keyway_domain::message::statement::{DesiredState, KeyProof, Revocation, UnlockRequest};
+use keyway_domain::message::statement::{DesiredState, EventsCommitted, KeyProof, Revocation, UnlockRequest};
 use keyway_domain::place::Scope;
 use keyway_domain::sign::{Kind, PublicKey, SigningKey, TrustedKeys};
 use keyway_domain::time::Moment;
@@ -149,6 +149,7 @@ fn statements() -> Value {
         own_nonce: "bm9uY2Ugb2YgdGhlIGRldmljZQ".into(),
     };
     let time = TimeStatement { nonce: "bm9uY2U".into(), time: START };
+    let committed = EventsCommitted { tenant, device, epoch: Epoch(7), watermark: 42 };
     let core = core_key();
     json!([
         signed("what a door shall be", &core, Kind::DesiredState, &desired),
@@ -156,6 +157,7 @@ fn statements() -> Value {
         signed("open once, before the deadline", &core, Kind::Command, &command),
         signed("a card that opens nothing from now on", &core, Kind::Revocation, &revocation),
         signed("core's time over the device's nonce", &core, Kind::Time, &time),
+        signed("events that the device may forget", &core, Kind::EventsCommitted, &committed),
         signed("a phone's own request", &phone_key(), Kind::UnlockRequest, &unlock),
         signed("a tap that core shall decide", &device_key(), Kind::AccessRequest, &tap),
         signed("a device proves its key to core", &device_key(), Kind::KeyProof, &proof),

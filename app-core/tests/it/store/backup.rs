@@ -71,7 +71,7 @@ async fn backup(database: &Database, file: &Path) -> anyhow::Result<String> {
 }
 
 async fn restore(database: &Database, file: &Path) -> anyhow::Result<String> {
-    run(StoreVerb::Restore(RestoreArguments::from(file)), database.options()).await
+    run(StoreVerb::Restore(RestoreArguments::exactly(file)), database.options()).await
 }
 
 async fn a_backup_restores_into_either_database_byte_for_byte(database: Database) {
@@ -80,7 +80,8 @@ async fn a_backup_restores_into_either_database_byte_for_byte(database: Database
     let first = dir.path().join("first.ndjson");
     let told = backup(&database, &first).await.unwrap();
     assert!(told.starts_with("wrote 6"), "{told}");
-    assert!(backup(&database, &first).await.unwrap_err().to_string().contains("is there already"));
+    let error = format!("{:#}", backup(&database, &first).await.unwrap_err());
+    assert!(error.contains("is there already"), "{error}");
     for other in [Database::sqlite(), Database::postgres().await] {
         let told = restore(&other, &first).await.unwrap();
         assert!(told.contains("audit chains of 2 tenants, 8 entries"), "{told}");

@@ -3,14 +3,18 @@
 use super::database::Database;
 use super::samples::{NOW, at, command, command_id, device, new_command, request, scope};
 use app_core::store::change::{Change, CommandWrite, Expect};
+use app_core::store::row::CommandRow;
 use app_core::store::{StoreError, System};
-use keyway_domain::command::State;
+use keyway_domain::command::room::{COMMANDS_MAX, LAG_MS_MAX};
+use keyway_domain::command::{DeniedBy, State};
+use keyway_domain::decision::Reason;
 
 on_both!(
     a_request_makes_one_command,
     a_command_goes_on_from_the_version_that_was_read,
     what_is_due_comes_in_order_over_all_tenants,
     newest_first_in_pages,
+    no_more_commands_than_a_ledger_remembers,
 );
 
 const TEST: System = System::because("the test looks at everything");
@@ -96,4 +100,58 @@ async fn newest_first_in_pages(database: Database) {
     let ids: Vec<_> = first.items.iter().chain(&rest.items).map(|row| row.id()).collect();
     assert_eq!(ids, (1..=7).rev().map(command_id).collect::<Vec<_>>());
     assert_eq!(rest.next, None);
+}
+
+/// All at once, each from the same facts: the bound is kept inside the transaction.
+async fn no_more_commands_than_a_ledger_remembers(database: Database) {
+    let store = database.open().await;
+    let asked = COMMANDS_MAX as u64 + 20;
+    let mut tasks = tokio::task::JoinSet::new();
+    for number in 0..asked {
+        let store = store.clone();
+        let commands = vec![new_command(command(scope(1), number, number, None))];
+        tasks.spawn(async move { store.commit(scope(1), Change { commands, ..at(1) }).await });
+    }
+    let mut made = 0;
+    for answer in tasks.join_all().await {
+        match answer {
+            Ok(_) => made += 1,
+            Err(StoreError::DoorBusy(busy)) => {
+                assert_eq!((busy.taken, busy.again_ms), (COMMANDS_MAX, 9_999 + LAG_MS_MAX));
+            }
+            Err(other) => panic!("{other:?}"),
+        }
+    }
+    assert_eq!(made, COMMANDS_MAX);
+    let ask = async |number, at: Change, change: &dyn Fn(&mut CommandRow)| {
+        let mut row = command(scope(1), number, number, None);
+        change(&mut row);
+        store.commit(scope(1), Change { commands: vec![new_command(row)], ..at }).await
+    };
+    let same = |_: &mut CommandRow| {};
+    // One that is known gets its answer, a denial needs no place, another door has its own.
+    let page = store.commands(scope(1), None, 1).await.unwrap();
+    let known =
+        store.commit(scope(1), Change { commands: vec![new_command(page.items[0].clone())], ..at(1) });
+    assert!(matches!(known.await, Err(StoreError::Repeated(_))));
+    let denied = State::Denied(DeniedBy(Reason::DoorBlocked));
+    ask(900, at(1), &|row| row.record.state = denied).await.unwrap();
+    ask(901, at(1), &|row| row.command.device = device(2)).await.unwrap();
+    assert!(matches!(ask(902, at(1), &same).await, Err(StoreError::DoorBusy(_))));
+    // Executed or not, a place is taken until no clock can still honour a copy; one that was taken back was never there.
+    let step = async |state| {
+        let rows = store.open_commands(scope(1), device(1)).await.unwrap();
+        let mut row = rows.into_iter().next().unwrap();
+        (row.record.state, row.due_at) = (state, None);
+        let step = CommandWrite { expect: Expect::Version(row.version), row };
+        store.commit(scope(1), Change { commands: vec![step], ..at(2) }).await.unwrap();
+    };
+    step(State::Executed).await;
+    assert!(matches!(ask(903, at(2), &same).await, Err(StoreError::DoorBusy(_))));
+    step(State::Cancelled).await;
+    ask(904, at(2), &same).await.unwrap();
+    assert!(matches!(ask(905, at(2), &same).await, Err(StoreError::DoorBusy(_))));
+    let late = 10_000 + LAG_MS_MAX;
+    assert!(matches!(ask(906, at(late - 1), &same).await, Err(StoreError::DoorBusy(_))));
+    ask(907, at(late), &same).await.unwrap();
 }

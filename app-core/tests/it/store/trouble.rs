@@ -7,6 +7,7 @@ use super::samples::{at, audit, publication, scope, site};
 use app_core::store::change::{Change, Expect};
 use app_core::store::{Store, StoreError, StoreOptions, TenantScope, migrate};
 use sqlx::Connection as _;
+use std::process::Command;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -126,6 +127,99 @@ async fn sqlite_full() {
     let store = database.open().await;
     assert_eq!(audit_size(&store, scope(1)).await, written);
     recovers(&store).await;
+}
+
+/// A disk of a few megabytes, where that can be had: mounting is for root, elsewhere the test says so and is over.
+struct SmallDisk(tempfile::TempDir);
+
+impl SmallDisk {
+    fn mount() -> Option<Self> {
+        let dir = tempfile::Builder::new().prefix("keyway-disk").tempdir().unwrap();
+        let path = dir.path().to_owned();
+        let run = |program: &str, arguments: &[&str]| {
+            let done = Command::new(program).args(arguments).arg(&path).output();
+            done.is_ok_and(|output| output.status.success())
+        };
+        let there = run("mount", &["-t", "tmpfs", "-o", "size=24m,mode=0700", "tmpfs"])
+            .then(|| Self(dir))
+            .filter(|_| run("chown", &["postgres:postgres"]));
+        if there.is_none() {
+            eprintln!("skipped: a small disk can only be mounted by root, with a user named postgres");
+        }
+        there
+    }
+
+    fn grow(&self) {
+        let path = self.0.path();
+        assert!(
+            Command::new("mount").args(["-o", "remount,size=128m"]).arg(path).status().unwrap().success()
+        );
+    }
+}
+
+impl Drop for SmallDisk {
+    fn drop(&mut self) {
+        let _ = Command::new("umount").arg("-l").arg(self.0.path()).status();
+    }
+}
+
+/// A real disk that runs full under the tables; room is made, and it goes on.
+#[tokio::test]
+async fn postgres_full() {
+    // Dropped in this order: the server, and then its disk.
+    let Some(disk) = SmallDisk::mount() else { return };
+    let server = tokio::task::spawn_blocking(Postgres::start).await.unwrap();
+    let place = disk.0.path().display();
+    server.sql("postgres", &format!("CREATE TABLESPACE small LOCATION '{place}'"));
+    server.sql("postgres", "CREATE DATABASE core TABLESPACE small");
+    let options = StoreOptions { deadline_ms: 20_000, ..StoreOptions::at(server.url("core")) };
+    let store = Store::open(options).await.unwrap();
+    let mut written = 0;
+    let error = loop {
+        // Not compressed away: every row is other text.
+        let text: String = (0..900)
+            .map(|_| format!("{:016x}", super::samples::fresh().wrapping_mul(0x9e37_79b9_7f4a_7c15)))
+            .collect();
+        let change = Change { outbox: vec![publication("site:x", text)], ..change() };
+        match store.commit(scope(1), change).await {
+            Ok(_) => written += 1,
+            Err(error) => break error,
+        }
+        assert!(written < 10_000);
+    };
+    assert!(matches!(error, StoreError::Full), "{error:?}");
+    // Nothing half-written, and reads go on.
+    assert_eq!(audit_size(&store, scope(1)).await, written);
+    store.ready().await.unwrap();
+    assert!(matches!(store.commit(scope(1), change()).await, Err(StoreError::Full) | Ok(_)));
+    disk.grow();
+    recovers(&store).await;
+    assert!(audit_size(&store, scope(1)).await > written);
+    store.close().await;
+    drop(server);
+    drop(disk);
+}
+
+/// Not the bound that we set ourselves: the disk under the file has no room.
+#[tokio::test]
+async fn sqlite_on_a_disk_that_is_full() {
+    let Some(disk) = SmallDisk::mount() else { return };
+    let url = format!("sqlite:{}", disk.0.path().join("core.db").display());
+    let store = Store::open(StoreOptions { deadline_ms: 20_000, ..StoreOptions::at(url) }).await.unwrap();
+    let mut written = 0;
+    let error = loop {
+        let change = Change { outbox: vec![publication("site:x", "x".repeat(60_000))], ..change() };
+        match store.commit(scope(1), change).await {
+            Ok(_) => written += 1,
+            Err(error) => break error,
+        }
+        assert!(written < 10_000);
+    };
+    assert!(matches!(error, StoreError::Full), "{error:?}");
+    assert_eq!(audit_size(&store, scope(1)).await, written);
+    disk.grow();
+    recovers(&store).await;
+    store.close().await;
 }
 
 #[tokio::test]

@@ -4,7 +4,8 @@
 use std::time::Duration;
 
 use infra_model::address::Address;
-use infra_model::kinds::{Change, KindId, Wait};
+use infra_model::graph::{TAG_PROJECT, TAG_REPLACES};
+use infra_model::kinds::{Change, KindId, Replacement, Wait};
 use infra_model::operations::{Node, without};
 use infra_model::snapshot::{Observed, State};
 use infra_model::value::{self, Fields, Reference};
@@ -79,8 +80,7 @@ impl Execution<'_> {
                 Class::Exists => {
                     // Ours from a lost answer or an earlier run, or somebody else's: the tags tell.
                     if let Some(object) = self.find(node, self.settings.lag).await? {
-                        self.put(&node.address, object);
-                        return Ok(());
+                        return self.take(node, object).await;
                     }
                     return Err(CallError {
                         class: Class::Fatal,
@@ -99,8 +99,7 @@ impl Execution<'_> {
                     let lag = if repeatable { Duration::ZERO } else { self.settings.lag };
                     self.waiting(node, "looking whether it was made, as the answer was lost");
                     if let Some(object) = self.find(node, lag).await? {
-                        self.put(&node.address, object);
-                        return Ok(());
+                        return self.take(node, object).await;
                     }
                     if unclear > UNCLEAR_MAX {
                         return Err(error);
@@ -125,6 +124,13 @@ impl Execution<'_> {
                 | Class::Interrupted => return Err(error),
             }
         }
+    }
+
+    /// An object whose creation answered nothing. Where tags come in a second call, that one was not made.
+    async fn take(&self, node: &Node, object: Observed) -> Result<(), CallError> {
+        let tagged = object.tags.contains_key(TAG_PROJECT);
+        self.put(&node.address, object);
+        if tagged { Ok(()) } else { self.retag(node, &[]).await }
     }
 
     pub(super) async fn set(&self, node: &Node, group: &'static str) -> Result<(), CallError> {
@@ -299,7 +305,13 @@ impl Execution<'_> {
         let mut fields = self.resolved(node, wanted.fields.clone(), &needed).await?;
         keep_owned(&mut fields, wanted, self.before(&node.address).as_ref());
         let token = self.token(&node.address, &fields, node.kind);
-        let tags = self.graph.tags_of(&node.address, wanted);
+        let mut tags = self.graph.tags_of(&node.address, wanted);
+        if verb == Verb::Create
+            && node.kind.spec().replacement == Replacement::CreateFirst
+            && let Some(old) = self.old(&node.address)
+        {
+            tags.insert(TAG_REPLACES.to_owned(), old.id.clone());
+        }
         Ok(Operation { address: node.address.clone(), kind: node.kind, verb, fields, observed, tags, token })
     }
 

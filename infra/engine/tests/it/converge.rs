@@ -6,7 +6,7 @@ use infra_engine::account::Class;
 use infra_engine::memory::{Effect, Fault, Memory};
 use infra_model::graph::Graph;
 
-use crate::world::{self, Ended, apply, at, behaviour, plan_now, run, stand};
+use crate::world::{self, Ended, apply, behaviour, plan_now, run, stand};
 
 const EFFECTS: &[Effect] = &[
     Effect::Refused(Class::Throttled),
@@ -127,11 +127,7 @@ fn a_denied_read_is_never_an_absence() {
         account.deny(infra_model::kinds::KindId::Subnet);
         let plan = plan_now(&account, &world::graph()).await;
         assert_eq!(plan.problems.len(), 1, "{:?}", plan.problems);
-        assert!(
-            plan.steps.iter().all(|step| step.kind != infra_model::kinds::KindId::Subnet),
-            "{:#?}",
-            plan.steps
-        );
-        assert!(plan.step(&at("net/subnet/public")).is_none());
+        // What names a subnet cannot be compared, so it is no change either.
+        assert!(plan.steps.is_empty(), "{:#?}", plan.steps);
     });
 }

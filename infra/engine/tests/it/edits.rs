@@ -53,6 +53,8 @@ const DONE: &[&str] = &[
     "redis.replicas = 2",
     "redis.node_type = 'cache.t4g.small'",
     "redis.engine = 'redis'\nredis.version = '7.1'",
+    "redis.version = '7.2'",
+    "postgres.version = '16'",
     "redis.parameters.maxmemory-policy = 'allkeys-lru'",
     "redis.auth = false",
     "postgres.version = '18'",
@@ -65,7 +67,12 @@ const DONE: &[&str] = &[
 ];
 
 /// AWS has no order for these while the environment stands.
-const REFUSED: &[&str] = &["network.cidr = '10.30.0.0/16'"];
+const REFUSED: &[&str] = &[
+    "network.cidr = '10.30.0.0/16'",
+    "network.subnets.private.cidrs = ['10.20.200.0/24', '10.20.201.0/24', '10.20.202.0/24']",
+    "network.subnets.public.cidrs = ['10.20.200.0/24', '10.20.201.0/24', '10.20.202.0/24']",
+    "network.subnets.data.cidrs = ['10.20.200.0/24', '10.20.201.0/24', '10.20.202.0/24']",
+];
 
 fn edited(edit: &str) -> Graph {
     let text = format!("extends = 'staging'\nname = 'staging'\n{edit}\n");

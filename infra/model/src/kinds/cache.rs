@@ -46,7 +46,7 @@ impl Kind for Cache {
             Field::fixed("name"),
             Field::live("description", "modify"),
             Field::fixed("engine").interrupts("the relay between gateways and the monolith"),
-            Field::live("engine_version", "modify").interrupts("a failover of some seconds"),
+            Field::live("engine_version", "modify").only_rises().interrupts("a failover of some seconds"),
             Field::live("node_type", "modify").interrupts("a failover of some seconds"),
             Field::live("nodes", "nodes"),
             Field::fixed("subnet_group").refers(&[KindId::CacheSubnetGroup]),

@@ -44,9 +44,9 @@ impl Kind for Database {
         &[
             Field::fixed("name"),
             Field::fixed("engine"),
-            Field::live("engine_version", "modify").interrupts("the database while it upgrades"),
+            Field::live("engine_version", "modify").only_rises().interrupts("the database while it upgrades"),
             Field::live("class", "modify").interrupts("the database for a restart or failover"),
-            Field::live("storage_gib", "modify"),
+            Field::live("storage_gib", "modify").only_rises(),
             Field::live("storage_type", "modify"),
             Field::fixed("database"),
             Field::fixed("master_user"),

@@ -80,6 +80,8 @@ pub struct Field {
     pub released: bool,
     /// While something that it names is replaced, AWS takes it without that, as long as so many entries are left.
     pub least_left: Option<usize>,
+    /// AWS raises it in place and never lowers it: a lower value is another resource.
+    pub only_rises: bool,
     /// What changing it interrupts, for people.
     pub interrupts: Option<&'static str>,
     /// The kinds it refers to by name. Ids that AWS assigns speak for themselves; names of different kinds may be equal.
@@ -216,6 +218,7 @@ impl Field {
             compare: Compare::Exact,
             released: false,
             least_left: None,
+            only_rises: false,
             interrupts: None,
             refers: &[],
         }
@@ -252,6 +255,11 @@ impl Field {
 
     pub const fn least_left(mut self, entries: usize) -> Self {
         self.least_left = Some(entries);
+        self
+    }
+
+    pub const fn only_rises(mut self) -> Self {
+        self.only_rises = true;
         self
     }
 

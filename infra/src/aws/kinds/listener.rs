@@ -136,7 +136,7 @@ async fn more_certificates(aws: &Aws, listener: &Described) -> Result<BTreeSet<S
     })
     .await;
     let all = gone_is_none(all)?.unwrap_or_default();
-    let own = |arn: &str| listener.certificates().iter().any(|one| one.certificate_arn() == Some(arn));
+    let own = |arn: &str| listener.certificates().first().and_then(|one| one.certificate_arn()) == Some(arn);
     let more = all.into_iter().filter(|one| one.is_default() != Some(true));
     Ok(more.filter_map(|one| one.certificate_arn).filter(|arn| !own(arn)).collect())
 }

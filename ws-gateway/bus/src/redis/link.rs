@@ -47,7 +47,7 @@ pub(crate) struct Links {
     pub suspect: Arc<Notify>,
     /// Also links that are being rebuilt, not ready.
     pub live: Mutex<HashMap<Address, Live>>,
-    pub writers: Writers,
+    pub writers: Arc<Writers>,
 }
 
 /// A link as health sees it.
@@ -150,7 +150,7 @@ impl Links {
         let live = Live { partitions: partitions.to_vec(), canaries: Arc::clone(&canaries), ready: false };
         let rebuilt = self.live().insert(address.clone(), live).is_some();
         self.settle(&connection, partitions).await.map_err(failed)?;
-        let _lent = self.writers.lend(partitions, &connection).await;
+        let _lent = Arc::clone(&self.writers).lend(partitions, &connection).await;
         if let Some(live) = self.live().get_mut(address) {
             live.ready = true;
         }

@@ -35,7 +35,7 @@ macro_rules! cases {
             without_history_nothing_is_stored, a_key_is_published_once, history_pages_both_ways,
             history_is_bounded_and_expires, removed_history_goes_on_counting, joins_and_leaves,
             unsubscribed_nodes_hear_nothing, presence_is_counted_and_expires, controls_reach_every_node,
-            bad_names_are_refused, requests_are_answered, a_request_without_backend_has_no_reply,
+            bad_names_are_refused, requests_are_answered, what_is_asked_is_done_once, a_request_without_backend_has_no_reply,
             order_is_kept_per_key, a_failed_request_holds_its_key_back, poison_is_buried_listed_and_replayed,
             a_dead_letter_is_discarded, two_backends_share_partitions, a_dead_backend_s_requests_come_again,
             a_stopped_backend_finishes, late_replies_are_dropped, a_full_stream_is_unavailable,

@@ -38,6 +38,52 @@ pub async fn requests_are_answered(world: &dyn World) {
     serving.finish().await;
 }
 
+/// Without a task for each: queued in the order of asking, and heard of exactly once, whatever came of it.
+pub async fn what_is_asked_is_done_once(world: &dyn World) {
+    let node = world.node(Recorder::new().sink()).await;
+    let count = world.partition_requests_max() as u32 - 10;
+    let (overdue, large, other) = (count, count + 1, count + 2);
+    let heard: Arc<Mutex<HashMap<u32, Vec<String>>>> = Arc::default();
+    let ask = |number: u32, request: Request| {
+        let heard = Arc::clone(&heard);
+        let done = Box::new(move |outcome: Result<keyway_bus::Reply, BusError>| {
+            let text = match outcome {
+                Ok(reply) => String::from_utf8(reply.unwrap().to_vec()).unwrap(),
+                Err(error) => error.to_string(),
+            };
+            heard.lock().unwrap().entry(number).or_default().push(text);
+        });
+        node.ask(request, done);
+    };
+    // What is overdue is looked for now and then, and with each new question; `other` is only that.
+    let look = async || {
+        ask(other, patient("again", "x"));
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        heard.lock().unwrap().clone()
+    };
+    ask(overdue, Request { deadline_ms: now_ms() + 1, ..question("nobody waits", "x") });
+    until("the end of waiting", &look, |heard| heard.contains_key(&overdue)).await;
+    for number in 0..count {
+        ask(number, patient("one", &number.to_string()));
+    }
+    ask(
+        large,
+        Request { data: Bytes::from(vec![0; keyway_bus::PAYLOAD_BYTES_MAX + 1]), ..question("large", "") },
+    );
+    let (handler, seen) = recording();
+    let serving = Serving::start(world.backend().await, handler);
+    let heard = until("everybody to have heard", &look, |heard| heard.len() as u32 == count + 3).await;
+    for number in 0..other {
+        assert_eq!(heard[&number].len(), 1, "{number}: {:?}", heard[&number]);
+    }
+    assert!(heard[&overdue][0].contains("no reply"), "{:?}", heard[&overdue]);
+    assert!(heard[&large][0].contains("request.data"), "{:?}", heard[&large]);
+    let order: Vec<String> = seen().into_iter().filter(|seen| seen.starts_with("one ")).collect();
+    let wanted: Vec<String> = (0..count).map(|number| format!("one {number} 1")).collect();
+    assert_eq!(order, wanted);
+    serving.finish().await;
+}
+
 pub async fn a_request_without_backend_has_no_reply(world: &dyn World) {
     let node = world.node(Recorder::new().sink()).await;
     let soon = now_ms() + 200;

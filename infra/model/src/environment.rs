@@ -29,7 +29,7 @@ pub use loader::Loader;
 pub use names::Names;
 pub use near::nearest;
 pub use neighbours::neighbours;
-pub use origin::{Origin, Origins, Path, Source, Sources};
+pub use origin::{Origin, Origins, Path, Source, Sources, text_of};
 pub use problem::{Color, Problem, Problems, Related, Severity};
 pub use reference::reference;
 pub use schema::schema;
@@ -71,8 +71,19 @@ impl Environment {
         let mut origins = Origins::default();
         document.origins(&Path::default(), &mut origins);
         let refused = std::mem::take(&mut findings.unusable);
+        let nameless = !document.table().is_some_and(|table| table.contains_key("name"));
+        let misnamed = refused.iter().any(|path| path.0 == ["name"]);
+        if merged.complete && merged.chain.len() == 1 && nameless && !misnamed {
+            // What a base leaves to others is not missing.
+            findings.problems.push(is_a_base(&merged.chain[0], &document, loader));
+            return Err(Problems::new(findings.problems, sources));
+        }
         if merged.complete {
             drop_incomplete(&mut document, &refused, &mut findings);
+            for problem in findings.problems.iter_mut().filter(|problem| problem.code == "missing-key") {
+                let place = check::removed(&merged.removed, &problem.path);
+                *problem = problem.clone().related(check::TAKEN_OUT, place);
+            }
         }
         let environment = match serde_json::from_value::<Environment>(document.json()) {
             Ok(environment) => environment,
@@ -86,7 +97,7 @@ impl Environment {
             }
         };
         let mut problems = findings.problems;
-        let known = check::Known::new(&origins, &refused);
+        let known = check::Known::new(&origins, &refused, &merged.removed);
         let rule_sets = waf::load(&environment, &origins, loader, &mut sources, &mut problems);
         check::alone(&environment, &rule_sets, &known, &mut problems);
         let problems = Problems::new(problems, sources.clone());
@@ -114,6 +125,15 @@ pub fn load_folder(loader: &Loader<'_>) -> (Vec<Loaded>, Problems) {
     }
     let problems = problems.join(together(&environments));
     (environments, problems)
+}
+
+fn is_a_base(file: &str, document: &document::Node, loader: &Loader<'_>) -> Problem {
+    let names = loader.environment_names();
+    let named: Vec<&str> =
+        names.iter().map(String::as_str).filter(|name| !overlay::is_base(name, loader)).collect();
+    let message = format!("{file} is a base for others and no environment: it has no `name`");
+    let allowed = format!("an environment ({}), or a `name` in this file", named.join(", "));
+    Problem::error("base", "name", message).at(Some(&document.at)).allowed(allowed)
 }
 
 /// Report what is missing, and take out the tables that are of no use without it, so that the rest can still be checked.

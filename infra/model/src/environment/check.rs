@@ -17,7 +17,7 @@ use std::collections::BTreeSet;
 
 use crate::waf::RuleSets;
 
-use super::origin::{Origins, Path};
+use super::origin::{Origin, Origins, Path};
 use super::problem::Problem;
 use super::types::Environment;
 
@@ -28,11 +28,20 @@ pub(crate) use together::{Side, between};
 pub(crate) struct Known<'a> {
     pub origins: &'a Origins,
     refused: BTreeSet<String>,
+    removed: &'a [(Path, Origin)],
 }
 
+/// What is said of the place of a `remove` that made something undeclared.
+pub(crate) const TAKEN_OUT: &str = "it is taken out here";
+
 impl<'a> Known<'a> {
-    pub fn new(origins: &'a Origins, refused: &[Path]) -> Self {
-        Known { origins, refused: refused.iter().map(Path::to_string).collect() }
+    pub fn new(origins: &'a Origins, refused: &[Path], removed: &'a [(Path, Origin)]) -> Self {
+        Known { origins, refused: refused.iter().map(Path::to_string).collect(), removed }
+    }
+
+    /// The place of the `remove` that took out what stood at the path.
+    pub fn removed(&self, path: &str) -> Option<&'a Origin> {
+        removed(self.removed, path)
     }
 
     /// Whether the files give the path a value that could be used.
@@ -67,6 +76,12 @@ impl Report<'_> {
         self.problems.push(problem.at(origin));
     }
 
+    /// Add a problem with something that is not declared: if a `remove` took it out, that place has part in it.
+    pub fn add_undeclared(&mut self, problem: Problem, path: &str) {
+        let related = self.known.removed(path);
+        self.add(problem.related(TAKEN_OUT, related));
+    }
+
     /// Add a problem with the name of a key: its place is that of the key.
     pub fn add_key(&mut self, problem: Problem) {
         let origin = self.known.origins.of_key(&problem.path);
@@ -97,6 +112,12 @@ pub(crate) fn alone(
     dns::check(environment, &mut report);
     tags::check(environment, &mut report);
     moved::check(environment, &mut report);
+}
+
+/// The place of the `remove` that took out the path or a table around it.
+pub(crate) fn removed<'a>(removed: &'a [(Path, Origin)], path: &str) -> Option<&'a Origin> {
+    let path = Path::parse(path);
+    removed.iter().rev().find(|(gone, _)| path.0.starts_with(&gone.0)).map(|(_, origin)| origin)
 }
 
 /// Positions of what stands in the list for the second time.

@@ -2,6 +2,7 @@
 //! there may be, and other files.
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
@@ -24,6 +25,8 @@ pub struct Node {
 pub enum Value {
     String(String),
     Integer(i64),
+    /// An integer beyond 64 bits, as it is written: no key takes one.
+    Huge(String),
     Float(f64),
     Boolean(bool),
     Date(String),
@@ -36,7 +39,7 @@ impl Value {
     pub fn kind(&self) -> &'static str {
         match self {
             Value::String(_) => "a string",
-            Value::Integer(_) => "an integer",
+            Value::Integer(_) | Value::Huge(_) => "an integer",
             Value::Float(_) => "a number with a fraction",
             Value::Boolean(_) => "a boolean",
             Value::Date(_) => "a date",
@@ -60,6 +63,14 @@ impl Node {
         match &mut self.value {
             Value::Table(table) => Some(table),
             _ => None,
+        }
+    }
+
+    /// The elements, if it is an array.
+    pub fn items(&self) -> &[Node] {
+        match &self.value {
+            Value::Array(items) => items,
+            _ => &[],
         }
     }
 
@@ -105,7 +116,7 @@ impl Node {
     pub fn json(&self) -> serde_json::Value {
         use serde_json::Value as Json;
         match &self.value {
-            Value::String(text) | Value::Date(text) => Json::String(text.clone()),
+            Value::String(text) | Value::Date(text) | Value::Huge(text) => Json::String(text.clone()),
             Value::Integer(number) => Json::from(*number),
             Value::Float(number) => Json::from(*number),
             Value::Boolean(yes) => Json::Bool(*yes),
@@ -120,16 +131,55 @@ impl Node {
 /// Read a file. What cannot be read is a problem with its place; the rest of the tree is returned all the same.
 pub fn read(source: &Source) -> (Node, Vec<Problem>) {
     let (table, errors) = DeTable::parse_recoverable(&source.text);
+    let at = source.origin(0..0);
+    let value = table_value(source, table.into_inner());
+    let document = Node { at: at.clone(), key_at: at, value };
     let problems = errors
         .iter()
         .map(|error| {
             let bytes = error.span().unwrap_or(0..0);
-            Problem::error("syntax", "", sentence(error.message())).at(Some(&source.origin(bytes)))
+            let place = source.origin(bytes.clone());
+            let first = error.message().contains("duplicate key").then(|| first_of(source, &document, bytes));
+            let problem = Problem::error("syntax", "", sentence(error.message())).at(Some(&place));
+            problem.related("the first is here", first.flatten().filter(|first| *first != place).as_ref())
         })
         .collect();
-    let at = source.origin(0..0);
-    let value = table_value(source, table.into_inner());
-    (Node { at: at.clone(), key_at: at, value }, problems)
+    (document, problems)
+}
+
+/// The table that a line opens: `[services.app]`. A header that is still being typed has no end yet; a line of an array has
+/// commas or other values.
+fn header(line: &str) -> Option<Path> {
+    let inner = line.split('#').next().unwrap_or_default().trim().strip_prefix('[')?;
+    let inner = inner.trim_matches(['[', ']']);
+    let plain = |c: char| c.is_ascii_alphanumeric() || "-_.\" ".contains(c);
+    inner.chars().all(plain).then(|| Path::parse(&inner.replace(' ', "")))
+}
+
+/// Where the key that stands at these bytes for the second time stands for the first: the table is that of the last header
+/// above, and the dotted keys before it on its line lead on from there.
+fn first_of(source: &Source, document: &Node, second: Range<usize>) -> Option<Origin> {
+    let text = &source.text;
+    let line_start = text.get(..second.start)?.rfind('\n').map_or(0, |newline| newline + 1);
+    let written = text.get(line_start..second.end)?.trim_start();
+    if let Some(path) = header(written) {
+        // The tree holds the second of two tables: the first is looked for among the headers above.
+        let mut start = 0;
+        return text[..line_start].split_inclusive('\n').find_map(|line| {
+            let bytes = start..start + line.trim_end().len();
+            start += line.len();
+            (header(line)? == path).then(|| source.origin(bytes))
+        });
+    }
+    let mut path = text[..line_start].lines().rev().find_map(header).unwrap_or_default();
+    path.0.extend(Path::parse(&written.replace(' ', "")).0);
+    let (last, tables) = path.0.split_last()?;
+    let mut node = document;
+    for key in tables {
+        node = node.table()?.get(key)?;
+        node = node.items().last().unwrap_or(node); // of `[[array]]` the one that is open
+    }
+    Some(node.table()?.get(last)?.key_at.clone())
 }
 
 /// The parser's messages run over lines; ours are one sentence.
@@ -151,8 +201,7 @@ fn node(source: &Source, key_at: Option<Origin>, spanned: Spanned<DeValue<'_>>) 
         DeValue::String(text) => Value::String(text.into_owned()),
         DeValue::Integer(number) => match i64::from_str_radix(number.as_str(), number.radix()) {
             Ok(number) => Value::Integer(number),
-            // Beyond 64 bits: no key takes such a number, so the walk refuses it as what it is.
-            Err(_) => Value::Float(f64::INFINITY),
+            Err(_) => Value::Huge(number.as_str().to_owned()),
         },
         DeValue::Float(number) => Value::Float(number.as_str().parse().unwrap_or(f64::NAN)),
         DeValue::Boolean(yes) => Value::Boolean(yes),

@@ -66,6 +66,19 @@ impl Source {
     }
 }
 
+/// The text of a file's bytes, or why it is none, with the place of the first byte that is not UTF-8.
+pub fn text_of(bytes: Vec<u8>) -> Result<String, String> {
+    String::from_utf8(bytes).map_err(|error| {
+        let (sound, rest) = error.as_bytes().split_at(error.utf8_error().valid_up_to());
+        let sound = String::from_utf8_lossy(sound);
+        let line_start = sound.rfind('\n').map_or(0, |newline| newline + 1);
+        let line = count(sound.matches('\n').count());
+        let column = count(sound[line_start..].chars().count());
+        let byte = rest.first().copied().unwrap_or_default();
+        format!("line {line}, column {column} is not UTF-8 (byte 0x{byte:02x}): save the file as UTF-8")
+    })
+}
+
 /// From zero-based to one-based; a file of four thousand million lines does not reach us.
 fn count(zero_based: usize) -> u32 {
     u32::try_from(zero_based).unwrap_or(u32::MAX - 1) + 1

@@ -4,7 +4,7 @@
 use super::document::{self, Node, Value};
 use super::loader::{Found, Loader};
 use super::near::nearest;
-use super::origin::{Path, Sources};
+use super::origin::{Origin, Path, Sources};
 use super::problem::Problem;
 use super::schema::{self, Shape};
 use super::walk::{Findings, walk};
@@ -20,6 +20,8 @@ pub(crate) struct Merged {
     pub chain: Vec<String>,
     pub sources: Sources,
     pub findings: Findings,
+    /// What `remove` took out, with the place that says so.
+    pub removed: Vec<(Path, Origin)>,
     /// Whether every file could be read as TOML and the chain is whole: only then is a missing key really missing.
     pub complete: bool,
 }
@@ -46,6 +48,7 @@ pub(crate) fn merge(name_or_path: &str, loader: &Loader<'_>) -> Merged {
         chain: Vec::new(),
         sources: Sources::default(),
         findings: Findings::default(),
+        removed: Vec::new(),
         complete: true,
     };
     let mut layers = read_chain(name_or_path, loader, &mut merged);
@@ -59,7 +62,7 @@ pub(crate) fn merge(name_or_path: &str, loader: &Loader<'_>) -> Merged {
             value: Value::Table(Default::default()),
         });
         for path in &layer.remove {
-            remove(&mut document_now, path, &mut merged.findings.problems);
+            remove(&mut document_now, path, &mut merged);
         }
         overlay(Some(schema), &mut document_now, layer.document);
         document = Some(document_now);
@@ -172,16 +175,16 @@ fn layer(file: String, mut document: Node, sound: bool, findings: &mut Findings)
     Layer { file, document, extends, remove }
 }
 
-fn remove(document: &mut Node, path: &Node, problems: &mut Vec<Problem>) {
+fn remove(document: &mut Node, path: &Node, merged: &mut Merged) {
     let text = path.text().unwrap_or_default();
     let parsed = Path::parse(text);
     if document.remove(&parsed).is_some() {
-        return;
+        return merged.removed.push((parsed, path.at.clone()));
     }
     let mut paths = super::origin::Origins::default();
     document.origins(&Path::default(), &mut paths);
     let near = nearest(text, paths.iter().map(|(path, _)| path)).map(|near| format!("\"{near}\""));
-    problems.push(
+    merged.findings.problems.push(
         Problem::error(
             "nothing-to-remove",
             "remove",

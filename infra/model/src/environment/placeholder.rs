@@ -37,6 +37,14 @@ pub(crate) fn asked(text: &str) -> Vec<&str> {
     names
 }
 
+/// The name behind a `${` that nothing closes, as far as it can be one.
+pub(crate) fn unclosed(text: &str) -> Option<&str> {
+    let open = text.rfind("${").filter(|open| !text[*open..].contains('}'))?;
+    let name = &text[open + 2..];
+    let end = name.find(|c: char| !c.is_ascii_alphanumeric() && !matches!(c, '_' | '.' | '-'));
+    Some(&name[..end.unwrap_or(name.len())])
+}
+
 /// The text with every placeholder replaced.
 pub(crate) fn fill(text: &str, value: impl Fn(&str) -> Option<String>) -> String {
     let mut out = String::new();
@@ -61,6 +69,8 @@ mod tests {
     fn placeholders_are_found_and_filled() {
         assert_eq!(asked("${redis.url}/0?x=${region}"), ["redis.url", "region"]);
         assert_eq!(asked("$HOME ${unclosed"), Vec::<&str>::new());
+        assert_eq!(unclosed("${redis.url}/0 ${load_balancer.host/x"), Some("load_balancer.host"));
+        assert_eq!(unclosed("$HOME ${region} $"), None);
         let value = |name: &str| (name == "region").then(|| "eu".to_owned());
         assert_eq!(fill("a-${region}-${other}-${unclosed", value), "a-eu-${other}-${unclosed");
     }

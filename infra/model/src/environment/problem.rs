@@ -4,6 +4,7 @@
 use std::fmt::{self, Write as _};
 
 use serde::Serialize;
+use unicode_width::UnicodeWidthChar;
 
 use super::origin::{Origin, Sources};
 
@@ -202,12 +203,15 @@ impl Problems {
         let bar = paint.with("1;34", "|");
         // A tab moves the reader's screen by an unknown width: show it as one blank, as the column counts it.
         let shown = line.replace('\t', " ");
-        let room = shown.chars().count().saturating_sub(column(origin)).max(1);
-        let marks = "^".repeat((origin.length as usize).min(room));
+        let width_of = |from: usize, count: usize| -> usize {
+            shown.chars().skip(from).take(count).map(|c| c.width().unwrap_or(1)).sum()
+        };
+        let marks = "^".repeat(width_of(column(origin), origin.length as usize).max(1));
+        let indent = width_of(0, column(origin));
         let _ = writeln!(out, "{:width$} {bar}", "");
         let _ = writeln!(out, "{:>width$} {bar} {shown}", origin.line);
         let marks = paint.with(tone, &format!("{marks}{}{note}", if note.is_empty() { "" } else { " " }));
-        let _ = writeln!(out, "{:width$} {bar} {:indent$}{marks}", "", "", indent = column(origin));
+        let _ = writeln!(out, "{:width$} {bar} {:indent$}{marks}", "", "");
     }
 
     /// For programs: an array, in the order of the text.

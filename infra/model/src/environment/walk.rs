@@ -38,6 +38,10 @@ pub(crate) fn walk(shape: Shape<'_>, node: &Node, path: &Path, found: &mut Findi
         (Value::Array(items), "array") => array(shape, node, items, path, found),
         (Value::String(text), "string") => string(shape, text, node, path, found),
         (Value::Integer(number), "integer" | "number") => integer(shape, *number, node, path, found),
+        (Value::Huge(number), "integer" | "number") => {
+            let problem = Problem::error("out-of-range", path, format!("`{path}` cannot be {number}"));
+            found.refuse(path, problem.at(Some(&node.at)).allowed(describe(shape)));
+        }
         (Value::Boolean(_), "boolean") | (Value::Float(_), "number") | (_, "any") => {}
         (value, wanted) => {
             let message = format!("`{path}` must be {}, not {}", kind(wanted), value.kind());
@@ -144,7 +148,7 @@ fn branch(branches: &[Shape<'_>], node: &Node, path: &Path, found: &mut Findings
             (Value::Table(_), Some("object"))
                 | (Value::Array(_), Some("array"))
                 | (Value::String(_), Some("string"))
-                | (Value::Integer(_), Some("integer" | "number"))
+                | (Value::Integer(_) | Value::Huge(_), Some("integer" | "number"))
                 | (Value::Float(_), Some("number"))
                 | (Value::Boolean(_), Some("boolean"))
         )

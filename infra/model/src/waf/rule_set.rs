@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value as Json;
 
 use crate::environment::{
-    Cidr, Findings, Found, Loader, Mode, Origins, Path, Problem, Source, forget_null, read_document,
+    Cidr, Findings, Found, Loader, Mode, Node, Origins, Path, Problem, Source, forget_null, read_document,
 };
 
 use super::{RuleSetFile, typed};
@@ -153,16 +153,6 @@ pub struct Match {
     pub label: Option<String>,
 }
 
-impl Match {
-    /// Whether it says anything.
-    pub fn is_empty(&self) -> bool {
-        self.paths.is_empty()
-            && self.except_paths.is_empty()
-            && self.methods.is_empty()
-            && self.label.is_none()
-    }
-}
-
 /// The schema of a rule set.
 pub(crate) fn schema() -> &'static Json {
     static SCHEMA: OnceLock<Json> = OnceLock::new();
@@ -187,58 +177,80 @@ pub(super) fn read(name: &str, loader: &Loader<'_>) -> Result<Read, String> {
     let mut found = Findings { problems, unusable: Vec::new() };
     let mut origins = Origins::default();
     document.origins(&Path::default(), &mut origins);
+    if !broken {
+        check(&document, &origins, &mut found.problems);
+    }
     let rule_set = if broken { None } else { typed(&mut document, &mut found) };
     let file = rule_set.map(|rule_set| RuleSetFile { name: name.to_owned(), rule_set, origins });
-    if let Some(file) = &file {
-        check(file, &mut found.problems);
-    }
     Ok((source, file, found.problems))
 }
 
-/// What must hold inside one rule set.
-fn check(file: &RuleSetFile, problems: &mut Vec<Problem>) {
+/// What must hold inside one rule set. It is asked of the document, so that a rule with a wrong value is told all the same.
+fn check(document: &Node, origins: &Origins, problems: &mut Vec<Problem>) {
     let mut add = |problem: Problem| {
-        let origin = file.origins.of(&problem.path).cloned();
+        let origin = origins.of(&problem.path).cloned();
         problems.push(problem.at(origin.as_ref()));
     };
-    for (index, rule) in file.rule_set.rules.iter().enumerate() {
-        let path = format!("rules.{index}");
-        let given = usize::from(rule.managed.is_some())
-            + usize::from(rule.rate.is_some())
-            + usize::from(rule.addresses.is_some());
+    let sets: Vec<&str> = key(document, "address_sets")
+        .and_then(Node::table)
+        .map_or(Vec::new(), |sets| sets.keys().map(String::as_str).collect());
+    for (index, rule) in key(document, "rules").map_or(&[][..], Node::items).iter().enumerate() {
+        one_rule(rule, &format!("rules.{index}"), &sets, &mut add);
+    }
+}
+
+fn key<'a>(node: &'a Node, key: &str) -> Option<&'a Node> {
+    node.table()?.get(key)
+}
+
+fn one_rule(rule: &Node, path: &str, sets: &[&str], add: &mut impl FnMut(Problem)) {
+    let Some(table) = rule.table() else { return };
+    let name = key(rule, "name").and_then(Node::text).unwrap_or_default();
+    let allows = key(rule, "action").and_then(Node::text) == Some("allow");
+    let has = |name: &str| table.contains_key(name);
+    let given = ["managed", "rate", "addresses"].iter().filter(|name| has(name)).count();
+    // A misspelt key is told by itself, and what then seems to lack was meant by it.
+    let misspelt = table.keys().any(|key| !KEYS.contains(&key.as_str()));
+    let only = key(rule, "only").and_then(Node::table).is_some_and(|only| {
+        only.values().any(|value| !matches!(value.items(), []) || value.text().is_some())
+    });
+    if given > 1 || (given == 0 && !only && !misspelt) {
+        let what = if given > 1 { "several things" } else { "nothing" };
+        let message = format!("the rule \"{name}\" looks at {what}");
         let allowed = "exactly one of `managed`, `rate` and `addresses`, or `only` alone";
-        let only = rule.only.as_ref().is_some_and(|only| !only.is_empty());
-        if given > 1 || (given == 0 && !only) {
-            let message = format!(
-                "the rule \"{}\" looks at {}",
-                rule.name,
-                if given > 1 { "several things" } else { "nothing" }
-            );
-            add(Problem::error("ambiguous-rule", &path, message).allowed(allowed));
-        }
-        if rule.managed.is_some() && (rule.action == RuleAction::Allow || rule.only.is_some()) {
-            let message = format!(
-                "the managed group of the rule \"{}\" can only count or block every request",
-                rule.name
-            );
-            add(Problem::error("not-allowed", format!("{path}.managed"), message)
-                .allowed("`action` of \"count\" or \"block\", and no `only`"));
-        }
-        if rule.rate.is_some() && rule.action == RuleAction::Allow {
-            let message = format!("the rate rule \"{}\" cannot allow", rule.name);
-            add(Problem::error("not-allowed", format!("{path}.action"), message)
-                .allowed("\"count\", \"block\""));
-        }
-        if let Some(set) =
-            rule.addresses.as_ref().filter(|set| !file.rule_set.address_sets.contains_key(*set))
-        {
-            let sets: Vec<&str> = file.rule_set.address_sets.keys().map(String::as_str).collect();
-            let near =
-                crate::environment::nearest(set, sets.iter().copied()).map(|near| format!("\"{near}\""));
-            let message = format!("there is no address set \"{set}\"");
-            add(Problem::error("undeclared", format!("{path}.addresses"), message)
-                .allowed(sets.join(", "))
-                .near(near.as_deref()));
-        }
+        add(Problem::error("ambiguous-rule", path, message).allowed(allowed));
+    }
+    if has("managed") && (allows || has("only")) {
+        let message =
+            format!("the managed group of the rule \"{name}\" can only count or block every request");
+        add(Problem::error("not-allowed", format!("{path}.managed"), message)
+            .allowed("`action` of \"count\" or \"block\", and no `only`"));
+    }
+    if has("rate") && allows {
+        let message = format!("the rate rule \"{name}\" cannot allow");
+        add(Problem::error("not-allowed", format!("{path}.action"), message).allowed("\"count\", \"block\""));
+    }
+    let set = key(rule, "addresses").and_then(Node::text);
+    if let Some(set) = set.filter(|set| !sets.contains(set)) {
+        let near = crate::environment::nearest(set, sets.iter().copied()).map(|near| format!("\"{near}\""));
+        let message = format!("there is no address set \"{set}\"");
+        let allowed = if sets.is_empty() { format!("a table [address_sets.{set}]") } else { sets.join(", ") };
+        add(Problem::error("undeclared", format!("{path}.addresses"), message)
+            .allowed(allowed)
+            .near(near.as_deref()));
+    }
+}
+
+/// The keys of a rule; a test holds them against the type.
+const KEYS: [&str; 6] = ["name", "action", "managed", "rate", "addresses", "only"];
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn the_keys_of_a_rule_are_those_of_its_type() {
+        let properties = super::schema()["$defs"]["Rule"]["properties"].as_object().unwrap();
+        let mut keys = super::KEYS.to_vec();
+        keys.sort_unstable();
+        assert_eq!(properties.keys().map(String::as_str).collect::<Vec<_>>(), keys);
     }
 }

@@ -4,7 +4,9 @@ use std::fs;
 use std::path::Path;
 
 use infra_model::blueprint::blueprint;
-use infra_model::environment::{Color, Environment, Loader, Problems, load_folder, neighbours, together};
+use infra_model::environment::{
+    Color, Environment, Loader, Problems, load_folder, neighbours, text_of, together,
+};
 
 use crate::golden;
 
@@ -194,4 +196,30 @@ fn shipped_environments_and_trials_elsewhere_have_no_quarrel() {
         let trial = Environment::load("/else/staging.toml", loader);
         assert!(neighbours(loader, &trial.unwrap()).is_empty());
     });
+}
+
+#[test]
+fn bytes_that_are_no_text_are_said_with_their_place() {
+    for (bytes, said) in [
+        (&b"name = \"staging\"\n"[..], Ok("name = \"staging\"\n")),
+        (b"a = 1\nb = \"caf\xe9\"\n", Err("line 2, column 9 is not UTF-8 (byte 0xe9)")),
+        ("é = \"".as_bytes(), Ok("é = \"")),
+        (b"# \xc3\xa9\xff", Err("line 1, column 4 is not UTF-8 (byte 0xff)")),
+    ] {
+        match (text_of(bytes.to_vec()), said) {
+            (Ok(text), Ok(wanted)) => assert_eq!(text, wanted),
+            (Err(reason), Err(wanted)) => assert!(reason.starts_with(wanted), "{reason}"),
+            (found, wanted) => panic!("{found:?} instead of {wanted:?}"),
+        }
+    }
+}
+
+#[test]
+fn a_base_is_told_as_one() {
+    let text = Environment::load("base", &Loader::shipped()).unwrap_err().to_string();
+    assert!(text.starts_with("error[base]: environments/base.toml is a base"), "{text}");
+    assert!(
+        text.contains("(dev, production, staging, tenants/acme)") && text.contains("\n1 error"),
+        "{text}"
+    );
 }

@@ -104,7 +104,8 @@ fn count(service: &Service, path: &str, report: &mut Report<'_>) {
         if by_autoscaler && !report.known.declares(&format!("{path}.scaling")) {
             let message = "the count is said to be the autoscaler's, but there is no `scaling`";
             let problem = Problem::error("undeclared", format!("{path}.count"), message);
-            report.add(problem.allowed(format!("a plain number, or a table [{path}.scaling]")));
+            let problem = problem.allowed(format!("a plain number, or a table [{path}.scaling]"));
+            report.add_undeclared(problem, &format!("{path}.scaling"));
         }
         return;
     };
@@ -171,7 +172,8 @@ fn used(environment: &Environment, service: &Service, path: &str, report: &mut R
         };
         let near = if store { None } else { quoted(nearest(used, names.iter().copied())) };
         let problem = Problem::error("undeclared", format!("{path}.uses.{index}"), what);
-        report.add(problem.allowed(remedy).near(near.as_deref()));
+        let meant = if store { used.clone() } else { format!("secrets.{used}") };
+        report.add_undeclared(problem.allowed(remedy).near(near.as_deref()), &meant);
     }
     for index in duplicates(&service.uses) {
         let message = format!("\"{}\" is named twice", service.uses[index]);
@@ -225,7 +227,16 @@ fn asked(environment: &Environment, service: &Service, path: &str, report: &mut 
             let near = nearest(name, names.iter().copied())
                 .filter(|_| needs.is_none())
                 .map(|near| format!("\"${{{near}}}\""));
-            report.add(Problem::error("undeclared", &path, message).allowed(allowed).near(near.as_deref()));
+            let problem = Problem::error("undeclared", &path, message).allowed(allowed).near(near.as_deref());
+            report.add_undeclared(problem, "load_balancer");
+        }
+        if let Some(open) = placeholder::unclosed(text) {
+            let meant = names.iter().find(|name| **name == open).copied();
+            let near = meant.or_else(|| nearest(open, names.iter().copied()));
+            let problem =
+                Problem::error("unclosed", &path, format!("the placeholder \"${{{open}\" has no end"));
+            let near = near.map(|near| format!("\"${{{near}}}\""));
+            report.add(problem.allowed("a `}` behind the name").near(near.as_deref()));
         }
     }
     for (variable, held) in service.secrets.iter().filter(|(_, held)| !service.uses.contains(held)) {

@@ -71,7 +71,7 @@ fn zone(environment: &Environment, dns: &Dns, report: &mut Report<'_>) {
                     format!("{path}.alias"),
                     "there is no load balancer to point at",
                 );
-                report.add(problem.allowed("a table [load_balancer]"));
+                report.add_undeclared(problem.allowed("a table [load_balancer]"), "load_balancer");
             }
         }
         if record.kind == RecordType::Cname && record.name == dns.zone {

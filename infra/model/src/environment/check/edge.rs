@@ -6,7 +6,7 @@ use crate::environment::near::nearest;
 use crate::environment::problem::Problem;
 use crate::environment::types::{Certificate, Environment, HeaderMatch, LoadBalancer};
 
-use super::{Report, quoted};
+use super::{Report, TAKEN_OUT, quoted};
 
 /// Values of all conditions of one rule (ELBv2 quota "condition values per rule").
 const CONDITION_VALUES_MAX: usize = 5;
@@ -23,7 +23,8 @@ pub(super) fn check(environment: &Environment, report: &mut Report<'_>) {
         }
         for route in &routes {
             let message = "without a load balancer there are no routes";
-            report.add(Problem::error("undeclared", &route.path, message).allowed("a table [load_balancer]"));
+            let problem = Problem::error("undeclared", &route.path, message);
+            report.add_undeclared(problem.allowed("a table [load_balancer]"), "load_balancer");
         }
         return;
     };
@@ -174,7 +175,8 @@ fn of_certificate(environment: &Environment, certificate: &Certificate, report: 
         if !certificate.domains.is_empty() && !report.known.declares("dns") {
             let message = "without a DNS zone nobody can prove that the domains are ours";
             let problem = Problem::error("undeclared", format!("{path}.domains"), message);
-            report.add(problem.allowed("a table [dns], or the `arn` of a certificate that exists"));
+            let problem = problem.allowed("a table [dns], or the `arn` of a certificate that exists");
+            report.add_undeclared(problem, "dns");
         }
         return;
     };
@@ -197,7 +199,8 @@ fn answers(environment: &Environment, balancer: &LoadBalancer, report: &mut Repo
         let names: Vec<&str> = environment.services.keys().map(String::as_str).collect();
         let near = quoted(nearest(name, names.iter().copied()));
         let problem = Problem::error("undeclared", path, format!("there is no service \"{name}\""));
-        Some(problem.allowed(names.join(", ")).near(near.as_deref()))
+        let gone = report.known.removed(&format!("services.{name}"));
+        Some(problem.allowed(names.join(", ")).near(near.as_deref()).related(TAKEN_OUT, gone))
     };
     if let Some(name) = &balancer.default.service {
         if let Some(problem) = undeclared("load_balancer.default.service", name, report) {

@@ -17,7 +17,8 @@ pub(super) fn check(environment: &Environment, rule_sets: &RuleSets, report: &mu
     let Some(waf) = &environment.waf else { return };
     if environment.load_balancer.is_none() && !report.known.declares("load_balancer") {
         let message = "without a load balancer there is nothing to protect";
-        report.add(Problem::error("undeclared", "waf", message).allowed("a table [load_balancer]"));
+        let problem = Problem::error("undeclared", "waf", message).allowed("a table [load_balancer]");
+        report.add_undeclared(problem, "load_balancer");
     }
     // A set that cannot be read has been reported: what the environment says of its rules cannot be judged.
     if rule_sets.0.len() == waf.rule_sets.len() {
@@ -82,7 +83,7 @@ fn unknown_part(managed: &Managed, part: &str, path: String) -> Option<(Problem,
     }
     let known = parts::of(&managed.group).unwrap_or_default();
     let message = format!(
-        "the group \"{}\" is not known to have a rule \"{part}\": if it has none, this changes nothing",
+        "the group \"{}\" is not known to have a rule \"{part}\": if it has none, AWS refuses this or it changes nothing",
         managed.group
     );
     let problem = Problem::warning("unknown-part", path, message).allowed(known.join(", "));

@@ -180,19 +180,26 @@ fn groups(environment: &Environment) -> Vec<&str> {
     names
 }
 
+/// Whether a group has the name of its own table.
+fn names_store(group: &str) -> bool {
+    ["load_balancer", "redis", "postgres"].contains(&group)
+}
+
 fn rule_of_group(environment: &Environment, name: &str, rule: &Rule, report: &mut Report<'_>) {
     let path = format!("security.rules.{name}");
     let names = groups(environment);
     for (key, group) in [("group", Some(&rule.group)), ("peer", rule.peer.as_ref())] {
         let Some(group) = group.filter(|group| !names.contains(&group.as_str())) else { continue };
-        let store = ["load_balancer", "redis", "postgres"].contains(&group.as_str());
-        if (store && report.known.declares(group)) || report.known.declares(&format!("services.{group}")) {
+        if (names_store(group) && report.known.declares(group))
+            || report.known.declares(&format!("services.{group}"))
+        {
             continue;
         }
         let near = quoted(nearest(group, names.iter().copied()));
         let problem =
             Problem::error("undeclared", format!("{path}.{key}"), format!("there is no group \"{group}\""));
-        report.add(problem.allowed(names.join(", ")).near(near.as_deref()));
+        let meant = if names_store(group) { group.clone() } else { format!("services.{group}") };
+        report.add_undeclared(problem.allowed(names.join(", ")).near(near.as_deref()), &meant);
     }
     if rule.cidrs.is_empty() == rule.peer.is_none() {
         let message = format!(

@@ -187,7 +187,9 @@ mod tests {
                 "Statement": { "AndStatement": { "Statements": [label, { "NotStatement": { "Statement": path } }] } },
                 "SomethingNewer": { "Than": "any SDK" },
             })],
+            samples: true,
             log_group: None,
+            logs_all: None,
             redacted_headers: None,
             protects: Vec::new(),
         }

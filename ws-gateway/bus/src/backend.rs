@@ -67,6 +67,10 @@ pub struct ServeOptions {
     /// The wait before a failed request's second delivery; doubles with each.
     pub retry_first_ms: u64,
     pub deliveries_max: u32,
+    /// How long a handler may take for one delivery. One that takes longer is dropped and counts as
+    /// [`Outcome::Retry`]: it would hold its lane, and with it everything of that device, for ever. Its requester gave
+    /// up long before.
+    pub handler_ms_max: u64,
     /// How long `stop` waits for handlers before it leaves their requests to the next holder.
     pub drain_ms_max: u64,
 }
@@ -79,6 +83,7 @@ impl Default for ServeOptions {
             lease_ms: 3_000,
             retry_first_ms: 100,
             deliveries_max: DELIVERIES_MAX,
+            handler_ms_max: 20_000,
             drain_ms_max: 10_000,
         }
     }

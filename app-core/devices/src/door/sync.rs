@@ -15,6 +15,9 @@ use keyway_domain::message::statement::{DesiredState, EventsCommitted, Revocatio
 use keyway_domain::sign::Kind;
 use keyway_domain::time::LAST_INSTANT;
 
+/// No call has this number: a pause that ends like a call that nobody answers.
+const NO_CALL: u64 = u64::MAX;
+
 impl DoorCore {
     pub(super) fn begin_sync(&mut self, mono: MonoMs, out: &mut Vec<Output>) {
         let nonce = self.fresh_bytes();
@@ -76,9 +79,8 @@ impl DoorCore {
                 self.answered_last = Some(reply);
                 if moved {
                     self.report_from(from, mono, out);
-                } else if self.events.held().is_some() {
-                    self.report_call = Some((id, MonoMs(mono.0 + CALL_TIMEOUT_MS)));
                 }
+                self.report_later(mono);
             }
         } else if self.ledger_call.is_some_and(|(call, _)| call == id) {
             // Refused or failed: said again when its time is over.
@@ -126,6 +128,7 @@ impl DoorCore {
             Some(from) => self.report_from(from, mono, out),
             None => self.begin_report(mono, out),
         }
+        self.report_later(mono);
     }
 
     fn hear_time(&mut self, jws: &str, mono: MonoMs, out: &mut Vec<Output>) {
@@ -237,9 +240,18 @@ impl DoorCore {
         }
     }
 
+    /// Events are held and nothing is on its way: what core asks for may lie beyond them, or its word was not signed. They
+    /// are reported again when an unanswered call would be, not with the next event or sync.
+    fn report_later(&mut self, mono: MonoMs) {
+        if self.connected && self.report_call.is_none() && self.events.held().is_some() {
+            self.report_call = Some((NO_CALL, MonoMs(mono.0 + CALL_TIMEOUT_MS)));
+        }
+    }
+
     /// One batch at a time: the next goes when this one is answered.
     fn report_from(&mut self, from: u64, mono: MonoMs, out: &mut Vec<Output>) {
-        if self.report_call.is_some() || !self.connected {
+        let on_its_way = self.report_call.is_some_and(|(id, _)| id != NO_CALL);
+        if on_its_way || !self.connected {
             return;
         }
         let identity = &self.identity;

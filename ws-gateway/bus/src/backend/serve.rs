@@ -113,10 +113,17 @@ impl Server {
                 return self.bury(&taken, "given up by backends that never finished it").await;
             }
             let answer = AssertUnwindSafe(self.handler.call(taken.delivery.clone()));
-            let outcome = answer
-                .catch_unwind()
-                .await
-                .unwrap_or_else(|_| Outcome::Retry("the handler panicked".to_owned()));
+            let within = Duration::from_millis(self.options.handler_ms_max);
+            let outcome = match tokio::time::timeout(within, answer.catch_unwind()).await {
+                Ok(answered) => {
+                    answered.unwrap_or_else(|_| Outcome::Retry("the handler panicked".to_owned()))
+                }
+                Err(_) => {
+                    let method = &taken.delivery.request.method;
+                    tracing::error!(method, entry = taken.entry, "a handler did not end; it is begun anew");
+                    Outcome::Retry(format!("the handler took longer than {} s", within.as_secs()))
+                }
+            };
             let reason = match outcome {
                 Outcome::Reply(reply) => {
                     if let Err(error) = self.queue.finish(&taken, reply).await {

@@ -117,6 +117,30 @@ async fn killed_senders_lose_nothing_taken() {
     assert_eq!(stage.gaps(), []);
 }
 
+/// Redis has given an entry to a reader whose link broke before the answer came: nobody has seen it, and it is ours.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_broken_read_took_is_taken_over() {
+    let stage = Stage::set(Server::start(&[]), |_| {}).await;
+    let (handler, seen) = recording();
+    let backend: Arc<dyn Backend> = stage.backend.clone();
+    let serving = Serving::start(backend, handler);
+    let ready = || async { stage.node.request(question("k", "ready")).await.is_ok() };
+    until("a backend that serves", ready, |ready| *ready).await;
+    let consumer = stage.server.cli(&["ZRANGE", "kw:{p0}:consumers", "0", "-1"]);
+    // In one step, so that the reader that waits does not get it: nobody can read it, so it ends among the dead letters.
+    let script = "redis.call('xadd', KEYS[1], '*', 'd', 'x') \
+                  return redis.call('xreadgroup', 'GROUP', 'backends', ARGV[1], 'STREAMS', KEYS[1], '>')";
+    let taken = stage.server.cli(&["EVAL", script, "1", "kw:{p0}:req", consumer.trim()]);
+    assert!(!taken.contains("ERR") && taken.contains("kw:{p0}:req"), "{taken}");
+    stage.server.cli(&["CLIENT", "KILL", "TYPE", "normal"]);
+    let letters = || async { stage.backend.dead_letters(10).await.unwrap_or_default() };
+    until("the entry to be found", letters, |letters| letters.len() == 1).await;
+    let pending = stage.server.cli(&["XPENDING", "kw:{p0}:req", "backends"]);
+    assert!(pending.trim().starts_with('0'), "{pending}");
+    assert!(!seen().is_empty());
+    serving.finish().await;
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_revocation_survives_a_cut() {
     let stage = Stage::set(Server::start(&[]), |_| {}).await;

@@ -88,7 +88,7 @@ pub fn patient(key: &str, data: &str) -> Request {
 }
 
 fn quick() -> ServeOptions {
-    ServeOptions { lease_ms: 1_500, retry_first_ms: 10, ..ServeOptions::default() }
+    ServeOptions { lease_ms: 1_500, retry_first_ms: 10, handler_ms_max: 2_000, ..ServeOptions::default() }
 }
 
 /// A backend at work in its own task; dropped, it crashes.

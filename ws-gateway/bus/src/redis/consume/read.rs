@@ -50,7 +50,7 @@ impl Shared {
             return Ok(());
         };
         // However this read ends, its partitions must not stay marked.
-        let marked = Marked { shared: self, reading };
+        let mut marked = Marked { shared: self, reading, whole: false };
         let read = async {
             let connection = match connection {
                 Some(connection) => connection,
@@ -60,6 +60,7 @@ impl Shared {
             self.read_streams(connection, &marked.reading, count, block).await.map_err(failed)
         };
         let entries = read.await?;
+        marked.whole = true;
         for (partition, entries) in entries {
             let fence =
                 marked.reading.iter().find(|(one, _)| *one == partition).map_or(0, |(_, fence)| *fence);
@@ -148,6 +149,8 @@ impl Shared {
 struct Marked<'a> {
     shared: &'a Shared,
     reading: Vec<(u16, u64)>,
+    /// Its answer came. Without one Redis may have given us entries that we never saw: they are ours until taken over.
+    whole: bool,
 }
 
 impl Drop for Marked<'_> {
@@ -156,6 +159,7 @@ impl Drop for Marked<'_> {
         for (partition, fence) in &self.reading {
             if let Some(lease) = state.leases.get_mut(partition).filter(|lease| lease.fence == *fence) {
                 lease.being_read = false;
+                lease.unsettled |= !self.whole;
                 lease.settle();
             }
         }

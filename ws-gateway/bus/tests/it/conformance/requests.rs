@@ -143,17 +143,19 @@ pub async fn a_failed_request_holds_its_key_back(world: &dyn World) {
                 match data.as_str() {
                     "bad" if delivery.deliveries < 3 => Outcome::Retry("not yet".into()),
                     "panic" if delivery.deliveries < 2 => panic!("a handler's fault stays its own"),
+                    "stuck" if delivery.deliveries < 2 => std::future::pending().await,
                     _ => Outcome::Reply(Ok(Bytes::new())),
                 }
             }
         })
     };
-    for data in ["bad", "panic", "good"] {
+    for data in ["bad", "panic", "stuck", "good"] {
         node.send(question("k", data)).await.unwrap();
     }
     let serving = Serving::start(world.backend().await, handler);
-    let seen = until("all three", || async { seen.lock().unwrap().clone() }, |seen| seen.len() >= 6).await;
-    assert_eq!(seen, ["bad 1", "bad 2", "bad 3", "panic 1", "panic 2", "good 1"]);
+    let seen = until("all four", || async { seen.lock().unwrap().clone() }, |seen| seen.len() >= 8).await;
+    let wanted = ["bad 1", "bad 2", "bad 3", "panic 1", "panic 2", "stuck 1", "stuck 2", "good 1"];
+    assert_eq!(seen, wanted);
     serving.finish().await;
 }
 

@@ -196,7 +196,11 @@ impl fmt::Display for CallError {
         match self.class {
             Class::Throttled => write!(f, "{call} is still throttled after all retries ({code})"),
             Class::Denied => write!(f, "no permission for {call}: {message}"),
-            Class::Credentials => write!(f, "credentials: {message}"),
+            Class::Credentials if code.contains("Expired") => {
+                write!(f, "the credentials have expired ({code}): {message}")
+            }
+            Class::Credentials if code.is_empty() => write!(f, "credentials: {message}"),
+            Class::Credentials => write!(f, "the credentials were not accepted ({code}): {message}"),
             Class::Unreachable => write!(f, "{call}: no connection to AWS: {message}"),
             Class::Lost => {
                 write!(f, "{call}: the answer never came, so it may or may not have happened: {message}")

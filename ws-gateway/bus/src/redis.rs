@@ -15,7 +15,7 @@ mod send;
 mod track;
 mod write;
 
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -119,6 +119,7 @@ impl RedisBus {
             canary_every: Duration::from_millis(options.canary_every_ms),
             suspect: Arc::clone(&suspect),
             live: Mutex::default(),
+            served: AtomicU64::new(0),
             writers: Arc::new(Writers::new(
                 Duration::from_millis(options.command_timeout_ms),
                 Arc::clone(&sender),

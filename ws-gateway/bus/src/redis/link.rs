@@ -3,7 +3,7 @@
 //! path, and ends at the first doubt; the supervisor asks again who owns what and builds it anew.
 
 use std::collections::HashMap;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -47,6 +47,9 @@ pub(crate) struct Links {
     pub suspect: Arc<Notify>,
     /// Also links that are being rebuilt, not ready.
     pub live: Mutex<HashMap<Address, Live>>,
+    /// Partitions that had a link before, a bit each: whoever serves one again, at whatever address, may have missed
+    /// something.
+    pub served: AtomicU64,
     pub writers: Arc<Writers>,
 }
 
@@ -58,6 +61,9 @@ pub(crate) struct Live {
     /// Subscribed to everything that was wanted when it was built.
     pub ready: bool,
 }
+
+/// `served` has a bit for each.
+const _: () = assert!(crate::limits::PARTITIONS <= 64);
 
 impl Links {
     pub(crate) fn live(&self) -> std::sync::MutexGuard<'_, HashMap<Address, Live>> {
@@ -110,6 +116,8 @@ impl Links {
             }
             stays
         });
+        // Of a server that serves nothing any more, nothing is awaited.
+        self.live().retain(|address, _| wanted.contains_key(address));
         for (address, partitions) in wanted {
             if handles.contains_key(address) {
                 continue;
@@ -148,7 +156,9 @@ impl Links {
             self.receiver.set_nudge(*partition, Arc::clone(&nudge));
         }
         let live = Live { partitions: partitions.to_vec(), canaries: Arc::clone(&canaries), ready: false };
-        let rebuilt = self.live().insert(address.clone(), live).is_some();
+        self.live().insert(address.clone(), live);
+        let bits = partitions.iter().fold(0, |bits, partition| bits | 1 << partition);
+        let rebuilt = self.served.fetch_or(bits, Ordering::Relaxed) & bits != 0;
         self.settle(&connection, partitions).await.map_err(failed)?;
         let _lent = Arc::clone(&self.writers).lend(partitions, &connection).await;
         if let Some(live) = self.live().get_mut(address) {

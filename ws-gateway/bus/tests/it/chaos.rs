@@ -466,8 +466,11 @@ async fn a_sentinel_failover_is_followed() {
         || async { replica.cli(&["XLEN", &format!("kw:{{p{}}}:s:{CHANNEL}", partition_of(CHANNEL))]) };
     until("the replica to have it", copied, |length| length.trim() == "1").await;
     master.kill();
+    // Taken by the new master before the node listens to it, as often as not: the node has to look for it.
     until("the new master to take a publication", || publish("after"), |taken| *taken).await;
     recorder.wait_for_payloads(CHANNEL, &["before", "after"]).await;
+    let doubted = |recorder: &Recorder| recorder.events().contains(&BusEvent::PositionsSuspect);
+    recorder.wait_for("channels without history to be doubted", doubted).await;
     until("health", || async { node.health() }, |health| health.healthy).await;
 }
 

@@ -115,11 +115,11 @@ impl Session<'_> {
     fn load(&self) -> anyhow::Result<Loaded> {
         let (folders, name) = (Folders::find(), self.name()?);
         if folders.has_not(name) {
-            anyhow::bail!(
-                "there is no {name}.toml in {}; infra brings an environment of that name, but only what is in your folder is \
-                 applied: `infra init` in an empty folder writes the one it brings",
+            // Not refused: a folder need not repeat what it does not change. But a deleted file is missed by somebody.
+            self.output.note(&format!(
+                "note: there is no {name}.toml in {}; this is the `{name}` that infra brings along",
                 folders.environments
-            );
+            ));
         }
         let loader = folders.loader();
         let loaded = Environment::load(name, &loader).map_err(|problems| self.bad(&problems))?;

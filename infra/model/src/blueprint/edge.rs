@@ -7,8 +7,7 @@ use sha2::{Digest, Sha256};
 
 use crate::address::{Address, Ref};
 use crate::environment::{
-    Balancing, Dns, Environment, Fixed, HeaderMatch, LoadBalancer as Balancer, Record, RecordType, Scheme,
-    Service, Tier,
+    Balancing, Dns, Environment, Fixed, HeaderMatch, LoadBalancer as Balancer, Record, Scheme, Service, Tier,
 };
 use crate::kinds::dns_record::Alias;
 use crate::kinds::listener::{Action, Condition, ListenerRule, WeightedTarget};
@@ -114,14 +113,6 @@ fn draw_zone(draft: &mut Draft<'_>, dns: &Dns) -> Ref<DnsZone> {
 }
 
 fn draw_record(draft: &mut Draft<'_>, name: &str, record: &Record, zone: &Ref<DnsZone>) {
-    let record_type = match record.kind {
-        RecordType::A => "A",
-        RecordType::Aaaa => "AAAA",
-        RecordType::Cname => "CNAME",
-        RecordType::Txt => "TXT",
-        RecordType::Mx => "MX",
-        RecordType::Caa => "CAA",
-    };
     let balancer = load_balancer();
     let alias = record.alias.map(|_| Alias {
         dns_name: Ref::<LoadBalancer>::attribute(&balancer, "dns_name").to_string(),
@@ -131,7 +122,7 @@ fn draw_record(draft: &mut Draft<'_>, name: &str, record: &Record, zone: &Ref<Dn
     let resource = DnsRecord {
         zone: zone.clone(),
         name: record.name.clone(),
-        record_type: record_type.into(),
+        record_type: record.kind.as_str().into(),
         ttl_s: plain.then(|| record.ttl_s.unwrap_or(RECORD_TTL_S)),
         values: plain.then(|| record.values.clone()),
         alias,

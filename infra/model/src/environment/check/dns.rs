@@ -82,7 +82,7 @@ fn zone(environment: &Environment, dns: &Dns, report: &mut Report<'_>) {
             );
         }
         values(record, &path, report);
-        let key = (word(record.kind), record.name.as_str());
+        let key = (record.kind.as_str(), record.name.as_str());
         if let Some(first) = seen.get(&key) {
             let message = format!("two records of type {} are called \"{}\"", key.0, record.name);
             let related = report.known.origins.of(&format!("dns.records.{first}"));
@@ -90,17 +90,6 @@ fn zone(environment: &Environment, dns: &Dns, report: &mut Report<'_>) {
             report.add(problem.related("the first is here", related));
         }
         seen.entry(key).or_insert_with(|| name.clone());
-    }
-}
-
-fn word(kind: RecordType) -> &'static str {
-    match kind {
-        RecordType::A => "A",
-        RecordType::Aaaa => "AAAA",
-        RecordType::Cname => "CNAME",
-        RecordType::Txt => "TXT",
-        RecordType::Mx => "MX",
-        RecordType::Caa => "CAA",
     }
 }
 
@@ -117,7 +106,7 @@ fn values(record: &Record, path: &str, report: &mut Report<'_>) {
     }
     for (index, value) in record.values.iter().enumerate() {
         if let Some(Refused { allowed, near }) = refuse(record.kind, value) {
-            let kind = word(record.kind);
+            let kind = record.kind.as_str();
             let message = format!("a record of type {kind} cannot have the value \"{value}\"");
             let problem = Problem::error("bad-form", format!("{path}.values.{index}"), message);
             let near =
@@ -192,7 +181,7 @@ fn beside_cname(dns: &Dns, report: &mut Report<'_>) {
             let message = format!(
                 "\"{}\" is a CNAME and cannot have a record of type {} beside it",
                 cname.name,
-                word(record.kind)
+                record.kind.as_str()
             );
             let related = report.known.origins.of(&format!("dns.records.{other}"));
             let problem = Problem::error("not-allowed", format!("dns.records.{name}"), message);

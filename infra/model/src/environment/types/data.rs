@@ -204,3 +204,17 @@ pub enum RecordType {
     /// Who may issue certificates.
     Caa,
 }
+
+impl RecordType {
+    /// As Route 53 and zone files write it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::A => "A",
+            Self::Aaaa => "AAAA",
+            Self::Cname => "CNAME",
+            Self::Txt => "TXT",
+            Self::Mx => "MX",
+            Self::Caa => "CAA",
+        }
+    }
+}

@@ -170,8 +170,9 @@ fn whatever_fails_nothing_is_lost_doubled_late_or_made_up() {
                 format!("{shown:?}\n{}", place.program.complaints())
             })
             .collect();
+        // The reason first and last: whoever shortens this keeps one end of it.
         panic!(
-            "seed {seed}: {error}\ndoors: {}\ncore: {}\ngateways: {}",
+            "seed {seed}: {error}\ndoors: {}\ncore: {}\ngateways: {}\nseed {seed}: {error}",
             seen.join("\n"),
             apart.core.complaints(),
             gateways.join("\n")

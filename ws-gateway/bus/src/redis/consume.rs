@@ -219,10 +219,7 @@ impl Shared {
             let changed = self.changed.notified();
             let due: Vec<(u16, u64)> = {
                 let state = self.state();
-                let due = state
-                    .leases
-                    .iter()
-                    .filter(|(_, lease)| lease.phase == Phase::Recovering && lease.is_idle());
+                let due = state.leases.iter().filter(|(_, lease)| lease.is_due());
                 due.map(|(partition, lease)| (*partition, lease.fence)).collect()
             };
             join_all(due.into_iter().map(|(partition, fence)| self.take_over(partition, fence))).await;
@@ -245,9 +242,8 @@ impl Shared {
                 let mut state = self.state();
                 if let Some(lease) = state.leases.get_mut(&partition).filter(|lease| lease.fence == fence)
                     && complete
-                    && lease.phase == Phase::Recovering
                 {
-                    lease.phase = Phase::Reading;
+                    lease.recovered();
                 }
             }
             // Both without waking anyone: the next attempt comes with the next renewal.
@@ -312,16 +308,11 @@ impl Shared {
     }
 
     /// One entry of the partition is no longer in work.
-    fn freed(&self, taken: &Taken, unsettled: bool) {
+    fn freed(&self, taken: &Taken, settled: bool) {
         let mut state = self.state();
         let lease = state.leases.get_mut(&taken.delivery.partition);
-        let mut changed = false;
-        if let Some(lease) = lease.filter(|lease| lease.fence == taken.delivery.fence) {
-            lease.in_flight = lease.in_flight.saturating_sub(1);
-            lease.unsettled |= unsettled;
-            lease.settle();
-            changed = lease.in_flight == 0 && lease.phase != Phase::Reading;
-        }
+        let lease = lease.filter(|lease| lease.fence == taken.delivery.fence);
+        let changed = lease.is_some_and(|lease| lease.freed(settled));
         drop(state);
         if changed {
             self.changed.notify_waiters();
@@ -387,7 +378,7 @@ impl RequestQueue for Consumer {
         if acknowledged? < 0 {
             tracing::warn!(partition, fence, "finished under a lost lease; it will be redelivered");
         }
-        self.shared.freed(taken, false);
+        self.shared.freed(taken, true);
         Ok(())
     }
 
@@ -415,12 +406,12 @@ impl RequestQueue for Consumer {
                 tracing::warn!(%error, "an answer was not sent");
             }
         }
-        self.shared.freed(taken, false);
+        self.shared.freed(taken, true);
         Ok(())
     }
 
     fn abandon(&self, taken: &Taken) {
-        self.shared.freed(taken, true);
+        self.shared.freed(taken, false);
     }
 
     async fn leave(&self) -> Result<(), BusError> {

@@ -59,8 +59,41 @@ impl Lease {
         self.in_flight == 0 && !self.being_read
     }
 
+    /// May it be part of a blocking read that ends before `safe`?
+    pub(crate) fn may_be_read(&self, safe: Instant) -> bool {
+        self.phase == Phase::Reading && !self.unsettled && self.until > safe
+    }
+
+    /// Must what was left unfinished be taken over now?
+    pub(crate) fn is_due(&self) -> bool {
+        self.phase == Phase::Recovering && self.is_idle()
+    }
+
+    /// A read that included it ended. Without its answer Redis may have given us entries that we never saw.
+    pub(crate) fn read_ended(&mut self, whole: bool) {
+        self.being_read = false;
+        self.unsettled |= !whole;
+        self.settle();
+    }
+
+    /// One entry is no longer in work. Answers whether that is worth waking whoever waits for the partition.
+    pub(crate) fn freed(&mut self, settled: bool) -> bool {
+        self.in_flight = self.in_flight.saturating_sub(1);
+        self.unsettled |= !settled;
+        self.settle();
+        self.in_flight == 0 && self.phase != Phase::Reading
+    }
+
+    /// Redis has nothing unfinished of it: what was given up before, also while recovering, is done.
+    pub(crate) fn recovered(&mut self) {
+        if self.is_due() {
+            self.unsettled = false;
+            self.phase = Phase::Reading;
+        }
+    }
+
     /// After work on it: unsettled entries send it back to recovery.
-    pub(crate) fn settle(&mut self) {
+    fn settle(&mut self) {
         if self.unsettled && self.is_idle() && self.phase == Phase::Reading {
             self.unsettled = false;
             self.phase = Phase::Recovering;
@@ -88,5 +121,76 @@ mod tests {
         let consumers = ["a".to_owned(), "b".to_owned()];
         let order: Vec<u16> = asking_order(64, &consumers, "b").collect();
         assert_eq!((order.len(), order[0], order[63]), (64, 32, 31));
+    }
+
+    /// What can happen to a held partition, each only where the consumer does it.
+    fn steps(lease: &Lease) -> Vec<Lease> {
+        let past = Instant::now() - std::time::Duration::from_secs(3_600);
+        let with = |step: &dyn Fn(&mut Lease)| {
+            let mut next = lease.clone();
+            step(&mut next);
+            next
+        };
+        let mut next = Vec::new();
+        if !lease.being_read && lease.may_be_read(past) {
+            next.push(with(&|lease| lease.being_read = true));
+        }
+        if lease.being_read {
+            next.push(with(&|lease| lease.in_flight += 1));
+            next.push(with(&|lease| lease.read_ended(true)));
+            next.push(with(&|lease| lease.read_ended(false)));
+            // The group was gone.
+            next.push(with(&|lease| lease.unsettled = true));
+        }
+        if lease.in_flight > 0 {
+            for settled in [true, false] {
+                next.push(with(&|lease| _ = lease.freed(settled)));
+            }
+        }
+        if lease.is_due() {
+            next.push(with(&|lease| lease.in_flight += 1));
+            next.push(with(&Lease::recovered));
+        }
+        next.retain(|lease| lease.in_flight <= 2);
+        next
+    }
+
+    #[test]
+    fn whatever_happened_a_partition_is_read_again_once_all_goes_well() {
+        let until = Instant::now() + std::time::Duration::from_secs(3_600);
+        let seen = |lease: &Lease| (lease.phase as u8, lease.in_flight, lease.being_read, lease.unsettled);
+        let (mut reached, mut next) = (std::collections::BTreeSet::new(), vec![Lease::new(1, until)]);
+        while let Some(lease) = next.pop() {
+            if !reached.insert(seen(&lease)) {
+                continue;
+            }
+            let mut well = lease.clone();
+            if well.being_read {
+                well.read_ended(true);
+            }
+            while well.in_flight > 0 {
+                well.freed(true);
+            }
+            well.recovered();
+            assert!(well.may_be_read(Instant::now()), "never read again after {lease:?}, as {well:?}");
+            next.extend(steps(&lease));
+        }
+        assert!(reached.len() > 10, "{reached:?}");
+    }
+
+    #[test]
+    fn what_was_given_up_is_taken_over_before_anything_new_is_read() {
+        let mut lease = Lease::new(1, Instant::now() + std::time::Duration::from_secs(3_600));
+        lease.recovered();
+        lease.being_read = true;
+        lease.in_flight = 2;
+        lease.read_ended(true);
+        assert!(!lease.freed(false) && !lease.may_be_read(Instant::now()));
+        assert!(lease.freed(true) && lease.is_due());
+        // Given up once more while recovering: once taken over it is done.
+        lease.in_flight = 1;
+        assert!(lease.freed(false) && lease.is_due());
+        lease.recovered();
+        assert!(lease.may_be_read(Instant::now()));
     }
 }

@@ -141,6 +141,38 @@ async fn what_a_broken_read_took_is_taken_over() {
     serving.finish().await;
 }
 
+/// Found by seed 5 of the doors' chaos: an acknowledgement that fails while a partition still recovers must not keep it
+/// from ever being read again.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_partition_is_read_on_after_an_acknowledgement_failed_in_its_recovery() {
+    let stage = Stage::set(Server::start(&[]), |options| options.command_timeout_ms = 150).await;
+    let stream = format!("kw:{{p{}}}:req", partition_of("k"));
+    stage.server.cli(&["XGROUP", "CREATE", &stream, "backends", "0", "MKSTREAM"]);
+    stage.node.send(question("k", "left by a crash")).await.unwrap();
+    let read = ["XREADGROUP", "GROUP", "backends", "dead", "STREAMS", &stream, ">"];
+    assert!(stage.server.cli(&read).contains("left by a crash"));
+    let first = Arc::new(AtomicBool::new(true));
+    let server = Arc::new(stage.server);
+    let handler = {
+        let server = Arc::clone(&server);
+        keyway_bus::Handler::new(move |delivery: keyway_bus::Delivery| {
+            let (first, server) = (Arc::clone(&first), Arc::clone(&server));
+            async move {
+                if first.swap(false, Ordering::SeqCst) {
+                    server.cli(&["CLIENT", "PAUSE", "400", "ALL"]);
+                }
+                keyway_bus::Outcome::Reply(Ok(delivery.request.data))
+            }
+        })
+    };
+    let serving = Serving::start(Arc::clone(&stage.backend) as Arc<dyn Backend>, handler);
+    let length = || async { server.cli(&["XLEN", &stream]).trim().to_owned() };
+    until("what was left to be settled", length, |length| length == "0").await;
+    let answered = || async { stage.node.request(question("k", "new")).await.is_ok() };
+    until("a new request to be answered", answered, |answered| *answered).await;
+    serving.finish().await;
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_revocation_survives_a_cut() {
     let stage = Stage::set(Server::start(&[]), |_| {}).await;

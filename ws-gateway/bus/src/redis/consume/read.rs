@@ -11,7 +11,6 @@ use crate::error::BusError;
 use crate::redis::address::{CONNECT_TIMEOUT, RESPONSE_TIMEOUT, plain, unavailable};
 use crate::redis::consume::{Shared, Stored};
 use crate::redis::keys::GROUP;
-use crate::redis::lease::Phase;
 
 /// Entries per stream and read: a batch worth a round trip, and 64 streams stay below the bound in flight.
 const READ_COUNT: usize = 16;
@@ -82,8 +81,7 @@ impl Shared {
         let safe = Instant::now() + block + self.lease / 8;
         let mut reading = Vec::new();
         for (partition, lease) in &mut state.leases {
-            let fits = lease.phase == Phase::Reading && !lease.unsettled && lease.until > safe;
-            if fits && group.contains(partition) {
+            if group.contains(partition) && lease.may_be_read(safe) {
                 lease.being_read = true;
                 reading.push((*partition, lease.fence));
             }
@@ -158,9 +156,7 @@ impl Drop for Marked<'_> {
         let mut state = self.shared.state();
         for (partition, fence) in &self.reading {
             if let Some(lease) = state.leases.get_mut(partition).filter(|lease| lease.fence == *fence) {
-                lease.being_read = false;
-                lease.unsettled |= !self.whole;
-                lease.settle();
+                lease.read_ended(self.whole);
             }
         }
     }

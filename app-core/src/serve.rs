@@ -7,14 +7,14 @@ use crate::source::Clock;
 use crate::{api, relay};
 use anyhow::Context as _;
 use futures::FutureExt as _;
-use keyway_bus::{Backend, Bus, Channels, MemoryBroker, RedisBackend, RedisOptions};
+use keyway_bus::{Backend, Bus, BusError, Channels, MemoryBroker, RedisBackend, RedisOptions};
 use std::future::Future;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::TcpListener;
-use tokio::sync::watch;
+use tokio::sync::{oneshot, watch};
 use tokio::task::JoinSet;
 use ws_gateway::Gateway;
 
@@ -24,10 +24,51 @@ const DRAIN_MAX: Duration = Duration::from_secs(12);
 /// a little more than the ping that refreshes it.
 const PRESENCE_TTL_MS: u64 = 32_000;
 
+/// The pause between two attempts to reach Redis at the start: a second after it is there is soon enough, and the log stays readable.
+const REACH_AGAIN: Duration = Duration::from_secs(1);
+
+/// The way to the gateways.
+enum Link {
+    Ready(Arc<dyn Backend>),
+    /// Redis was away when core began. Whoever may open which door can be said and changed without it.
+    Awaited(RedisOptions),
+}
+
+impl Link {
+    async fn to(options: RedisOptions) -> anyhow::Result<Self> {
+        match RedisBackend::connect(options.clone()).await {
+            Ok(backend) => Ok(Self::Ready(backend)),
+            Err(error @ BusError::Unavailable { .. }) => {
+                tracing::error!(%error, "no Redis (bus.url): no door and no phone is served; trying again");
+                Ok(Self::Awaited(options))
+            }
+            Err(error) => Err(error).context("connecting to Redis (bus.url)"),
+        }
+    }
+
+    /// Waits for Redis for as long as it takes: what else core does goes on.
+    async fn ready(self) -> Arc<dyn Backend> {
+        let options = match self {
+            Self::Ready(backend) => return backend,
+            Self::Awaited(options) => options,
+        };
+        loop {
+            tokio::time::sleep(REACH_AGAIN).await;
+            match RedisBackend::connect(options.clone()).await {
+                Ok(backend) => {
+                    tracing::info!("Redis is there: doors and phones are served");
+                    return backend;
+                }
+                Err(error) => tracing::error!(%error, "still no Redis (bus.url)"),
+            }
+        }
+    }
+}
+
 /// A core that listens.
 pub struct Server {
     pub core: Arc<Core>,
-    backend: Arc<dyn Backend>,
+    link: Link,
     gateway: Option<Gateway>,
     public: TcpListener,
     private: TcpListener,
@@ -46,15 +87,18 @@ impl Server {
             connections: config.bus.connections,
             ..RedisOptions::new(with_password(&config.bus.url, &config.bus.password))
         };
-        let backend = RedisBackend::connect(options).await.context("connecting to Redis (bus.url)")?;
-        Self::on(config, clock, backend).await
+        Self::over(config, clock, Link::to(options).await?).await
     }
 
     /// On a bus that is there, whoever holds its other end.
     pub async fn on(config: Config, clock: Clock, backend: Arc<dyn Backend>) -> anyhow::Result<Self> {
+        Self::over(config, clock, Link::Ready(backend)).await
+    }
+
+    async fn over(config: Config, clock: Clock, link: Link) -> anyhow::Result<Self> {
         let (public, private) = listen(&config).await?;
         let core = Core::open(&config, clock).await?;
-        Ok(Self { core, backend, gateway: None, public, private, config })
+        Ok(Self { core, link, gateway: None, public, private, config })
     }
 
     /// With the gateway, on a bus in memory.
@@ -72,7 +116,8 @@ impl Server {
             config.gateway.socket_url = format!("ws://{address}/connection/websocket");
         }
         let core = Core::open(&config, clock).await?;
-        Ok(Self { core, backend: broker.backend(), gateway: Some(gateway), public, private, config })
+        let link = Link::Ready(broker.backend());
+        Ok(Self { core, link, gateway: Some(gateway), public, private, config })
     }
 
     pub fn public_address(&self) -> std::io::Result<SocketAddr> {
@@ -89,25 +134,16 @@ impl Server {
 
     /// Serves until `stop` completes; then answers what is begun and ends.
     pub async fn run(self, stop: impl Future<Output = ()>) -> anyhow::Result<()> {
-        let Self { core, backend, gateway, public, private, config } = self;
+        let Self { core, link, gateway, public, private, config } = self;
         let (stopper, stopped) = watch::channel(false);
         let told = |mut stopped: watch::Receiver<bool>| async move {
             let _ = stopped.wait_for(|stopped| *stopped).await;
         };
-        let channels: Arc<dyn Channels> = backend.clone();
         let mut tasks = JoinSet::new();
         let http = api::serve(public, api::public(&core), told(stopped.clone()));
         tasks.spawn(async move { http.await.context("the public port") });
         let http = api::serve(private, api::private(&core), told(stopped.clone()));
         tasks.spawn(async move { http.await.context("the private port") });
-        let serving = relay::serve(
-            Arc::clone(&core),
-            Arc::clone(&backend),
-            config.relay.in_flight_max,
-            config.relay.lease_ms,
-            told(stopped.clone()).boxed(),
-        );
-        tasks.spawn(async move { serving.await.context("serving requests") });
         if let Some(gateway) = gateway {
             let stopped = told(stopped.clone());
             tasks.spawn(async move {
@@ -115,20 +151,30 @@ impl Server {
                 Ok(())
             });
         }
+        let (linked, on_link) = oneshot::channel();
+        let (serving, every_ms) = (Arc::clone(&core), config.relay.presence_every_ms);
+        let (stop_waiting, stop_serving) = (told(stopped.clone()), told(stopped));
+        tasks.spawn(async move {
+            let backend = tokio::select! {
+                backend = link.ready() => backend,
+                () = stop_waiting => return Ok(()),
+            };
+            let _ = linked.send(Arc::clone(&backend));
+            let (in_flight_max, lease_ms) = (config.relay.in_flight_max, config.relay.lease_ms);
+            let served = relay::serve(serving, backend, in_flight_max, lease_ms, stop_serving.boxed());
+            served.await.context("serving requests")
+        });
         // These have nothing to finish: the outbox is in the database.
         let mut loops = JoinSet::new();
         let leading = Arc::clone(&core);
         loops.spawn(async move { leading.store.lead().await });
-        loops.spawn(relay::outbox::run(Arc::clone(&core), Arc::clone(&channels)));
-        loops.spawn(relay::timers::commands(Arc::clone(&core), Arc::clone(&channels)));
         loops.spawn(relay::timers::upkeep(Arc::clone(&core)));
-        loops.spawn(relay::presence::watch(
-            Arc::clone(&core),
-            Arc::clone(&channels),
-            config.relay.presence_every_ms,
-        ));
-        loops.spawn(relay::presence::nudge(Arc::clone(&core), channels));
-        loops.spawn(Arc::clone(&core).send_revocations(backend));
+        let telling = Arc::clone(&core);
+        loops.spawn(async move {
+            if let Ok(backend) = on_link.await {
+                tell(telling, backend, every_ms).await;
+            }
+        });
         let failed = tokio::select! {
             () = stop => None,
             Some(ended) = tasks.join_next() => Some(ended),
@@ -148,6 +194,18 @@ impl Server {
             Some(Err(error)) => Err(error).context("a part of core"),
         }
     }
+}
+
+/// What core tells and asks over the bus by itself, side by side, until the future is dropped.
+async fn tell(core: Arc<Core>, backend: Arc<dyn Backend>, presence_every_ms: u64) {
+    let channels: Arc<dyn Channels> = backend.clone();
+    let mut loops = JoinSet::new();
+    loops.spawn(relay::outbox::run(Arc::clone(&core), Arc::clone(&channels)));
+    loops.spawn(relay::timers::commands(Arc::clone(&core), Arc::clone(&channels)));
+    loops.spawn(relay::presence::watch(Arc::clone(&core), Arc::clone(&channels), presence_every_ms));
+    loops.spawn(relay::presence::nudge(Arc::clone(&core), channels));
+    loops.spawn(core.send_revocations(backend));
+    while loops.join_next().await.is_some() {}
 }
 
 async fn listen(config: &Config) -> anyhow::Result<(TcpListener, TcpListener)> {

@@ -4,7 +4,7 @@
 use crate::cache::{Redis, free_port};
 use crate::house::{ADMIN, SECRET, id, wait_for};
 use crate::store::postgres::Postgres;
-use keyway_bus::{Channels as _, HistoryFilter, RedisBus, RedisOptions};
+use keyway_bus::{Bus as _, Channels as _, HistoryFilter, RedisBus, RedisOptions, Request};
 use keyway_devices::enrolling::{dice_of_the_system, enrol_door, own_key};
 use keyway_devices::http::wanted;
 use keyway_devices::net::Forward;
@@ -174,4 +174,41 @@ async fn one_core_sends_and_when_it_dies_the_next_goes_on_in_order() {
     // Told to end, it makes room at once.
     third.signal("-TERM");
     second.leads().await;
+}
+
+/// The API does not need Redis, not even to begin: who may open which door can be changed in an outage, and what is to be told
+/// is told when Redis is there.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_core_that_starts_without_redis_serves_its_api_and_doors_later() {
+    let folder = tempfile::tempdir().unwrap();
+    let database = format!("sqlite://{}", folder.path().join("core.db").display());
+    let port = free_port();
+    let redis_url = format!("redis://127.0.0.1:{port}");
+    let mut ended = Process::start(&database, &redis_url).await;
+    ended.signal("-TERM");
+    assert!(ended.child.wait().unwrap().success(), "it ends when it is told, also while it waits for Redis");
+    let core = Process::start(&database, &redis_url).await;
+    let company = company(&core.url).await;
+    assert_eq!(company.ask(&core.url, 4).await.len(), 4);
+    assert_eq!(core.metric("keyway_core_published_total").await, Some(0.0));
+    let redis = Redis::start_on(port);
+    wait_for("what happened meanwhile is told", async || {
+        match core.metric("keyway_core_published_total").await {
+            Some(count) if count >= 4.0 => Ok(()),
+            other => Err(other),
+        }
+    })
+    .await;
+    let bus = RedisBus::connect(RedisOptions::new(redis.url().to_owned()), Arc::new(|_| {})).await.unwrap();
+    let request = Request {
+        method: "door.juggle".into(),
+        data: Default::default(),
+        user: String::new(),
+        client: "c".into(),
+        tenant: company.tenant.clone(),
+        partition_key: "c".into(),
+        deadline_ms: 0,
+        meta: Default::default(),
+    };
+    wait_for("requests are answered", async || bus.request(request.clone()).await.map(drop)).await;
 }

@@ -217,4 +217,19 @@ mod tests {
         assert_eq!(heard, "answer, bus unavailable while asking: full at 1, no reply to `m` by its deadline");
         assert_eq!(pending.unclaimed(), 2, "late answers are counted");
     }
+
+    #[test]
+    fn a_full_table_refuses_and_has_room_again() {
+        let pending = Pending::default();
+        let ask =
+            |deadline_ms: u64| pending.expect("m", deadline_ms, Box::new(drop)).map_err(|(_, error)| error);
+        // All of them are overdue at once.
+        for _ in 0..PENDING_REPLIES_MAX {
+            ask(1).unwrap();
+        }
+        let refused = ask(1).unwrap_err();
+        assert!(refused.to_string().contains("full at 65536"), "{refused}");
+        pending.sweep();
+        ask(1).unwrap();
+    }
 }

@@ -14,22 +14,28 @@ pub use progress::Progress;
 pub struct Output {
     pub format: Format,
     color: Color,
+    verbose: bool,
     /// Why standard output took nothing more.
     lost: OnceLock<String>,
 }
 
 impl Output {
     pub fn new(global: &Global) -> Self {
-        Self { format: global.format, color: global.color, lost: OnceLock::new() }
+        Self {
+            format: global.format,
+            color: global.color,
+            verbose: global.verbose > 0,
+            lost: OnceLock::new(),
+        }
     }
 
     pub fn style(&self) -> Style {
-        Style { color: self.colored(std::io::stdout().is_terminal()) }
+        Style { color: self.colored(std::io::stdout().is_terminal()), whole: self.verbose }
     }
 
     /// For what goes to standard error.
     pub fn error_style(&self) -> Style {
-        Style { color: self.colored(std::io::stderr().is_terminal()) }
+        Style { color: self.colored(std::io::stderr().is_terminal()), whole: self.verbose }
     }
 
     fn colored(&self, terminal: bool) -> bool {

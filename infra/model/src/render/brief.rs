@@ -1,0 +1,130 @@
+//! A created resource in a few words: the values by which a reviewer knows it. Which these are, the kinds say; here is only how
+//! they are written. The whole of them stands in JSON, and in text with `-v`.
+
+use serde_json::{Map, Value};
+
+use crate::plan::Step;
+
+/// So many entries of a list are read; more are counted.
+const ENTRIES_MAX: usize = 4;
+/// All of one resource stays on two lines of a terminal.
+const CHARS_MAX: usize = 160;
+
+/// The deciding values of a creation, empty when the kind has none.
+pub(super) fn deciding(step: &Step) -> String {
+    let told = step.kind.spec().tells.iter().filter_map(|field| {
+        let value = step.changes.iter().find(|change| change.path == *field)?.after.as_ref()?;
+        let text = word(value);
+        (!text.is_empty()).then(|| format!("{field} {text}"))
+    });
+    let text = told.collect::<Vec<_>>().join("; ");
+    if text.chars().count() <= CHARS_MAX {
+        return text;
+    }
+    let cut: String = text.chars().take(CHARS_MAX).collect();
+    format!("{cut}…")
+}
+
+fn word(value: &Value) -> String {
+    match value {
+        Value::Null => String::new(),
+        Value::String(text) => plain(text),
+        Value::Array(items) => list(items.iter().map(word).collect()),
+        Value::Object(map) => object(map),
+        other => other.to_string(),
+    }
+}
+
+/// `${network/vpc}` as `network/vpc`.
+fn plain(text: &str) -> String {
+    text.replace("${", "").replace('}', "")
+}
+
+fn list(mut words: Vec<String>) -> String {
+    let more = words.len().saturating_sub(ENTRIES_MAX);
+    words.truncate(ENTRIES_MAX);
+    match (words.is_empty(), more) {
+        (true, _) => "none".to_owned(),
+        (false, 0) => words.join(", "),
+        (false, more) => format!("{} and {more} more", words.join(", ")),
+    }
+}
+
+/// Rules, routes and the like by what tells them apart; other maps by their keys, with values that are short.
+fn object(map: &Map<String, Value>) -> String {
+    let text = |key: &str| map.get(key).map(word).unwrap_or_default();
+    if map.contains_key("protocol") {
+        return rule(map);
+    }
+    if map.contains_key("destination") {
+        return format!("{} over {}", text("destination"), text("target"));
+    }
+    // A container, a firewall rule, a capacity provider, a health check.
+    if map.contains_key("image") {
+        let port = map.get("port").filter(|port| !port.is_null()).map(|port| format!(" on {port}"));
+        return format!("{} {}{}", text("name"), text("image"), port.unwrap_or_default());
+    }
+    if let Some(provider) = map.get("provider") {
+        let base = map.get("base").and_then(Value::as_u64).filter(|base| *base > 0);
+        let base = base.map(|base| format!(" from {base}")).unwrap_or_default();
+        return format!("{} {}{base}", word(provider), text("weight"));
+    }
+    for name in ["Name", "path"] {
+        if map.contains_key(name) {
+            return text(name);
+        }
+    }
+    let pairs = map.iter().map(|(key, value)| match value {
+        Value::Object(_) | Value::Array(_) | Value::Null => key.clone(),
+        short => format!("{key}={}", word(short)),
+    });
+    list(pairs.collect())
+}
+
+/// `tcp 443 0.0.0.0/0`.
+fn rule(map: &Map<String, Value>) -> String {
+    let text = |key: &str| map.get(key).map(word).filter(|text| !text.is_empty());
+    let protocol = text("protocol").filter(|protocol| protocol != "-1").unwrap_or("all".to_owned());
+    let ports = match (text("from_port"), text("to_port")) {
+        (Some(from), Some(to)) if from != to => format!(" {from}-{to}"),
+        (Some(port), _) => format!(" {port}"),
+        _ => String::new(),
+    };
+    let other = ["cidr", "group", "prefix_list"].iter().find_map(|key| text(key)).unwrap_or_default();
+    format!("{protocol}{ports} {other}")
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[track_caller]
+    fn check(value: Value, expected: &str) {
+        assert_eq!(word(&value), expected);
+    }
+
+    #[test]
+    fn values_are_words() {
+        check(json!("10.0.0.0/16"), "10.0.0.0/16");
+        check(json!("${network/vpc}"), "network/vpc");
+        check(json!([]), "none");
+        check(json!([1, 2, 3, 4, 5, 6]), "1, 2, 3, 4 and 2 more");
+        check(json!({ "app": { "Statement": [] }, "b": {} }), "app, b");
+        check(json!({ "timeout": "5" }), "timeout=5");
+        check(json!([{ "destination": "0.0.0.0/0", "target": "${network/nat/a}" }]), "0.0.0.0/0 over network/nat/a");
+        check(json!([{ "Name": "known", "Priority": 1 }]), "known");
+        check(json!({ "path": "/healthz", "codes": "200" }), "/healthz");
+        check(json!({ "provider": "FARGATE_SPOT", "base": 0, "weight": 3 }), "FARGATE_SPOT 3");
+        check(json!({ "name": "app", "image": "app:1", "port": 8080 }), "app app:1 on 8080");
+    }
+
+    #[test]
+    fn a_rule_says_what_it_opens_to_whom() {
+        let tcp = |from: u16, to: u16| json!({ "protocol": "tcp", "from_port": from, "to_port": to, "cidr": "0.0.0.0/0" });
+        check(tcp(443, 443), "tcp 443 0.0.0.0/0");
+        check(tcp(1024, 2048), "tcp 1024-2048 0.0.0.0/0");
+        check(json!({ "protocol": "-1", "group": "${network/group/app}" }), "all network/group/app");
+    }
+}

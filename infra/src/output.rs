@@ -6,7 +6,7 @@ use std::io::{IsTerminal, Write};
 use std::sync::OnceLock;
 
 use infra_model::render::Style;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::cli::{Color, Format, Global};
 pub use progress::Progress;
@@ -73,6 +73,14 @@ impl Output {
     /// One line of NDJSON.
     pub fn line(&self, value: &Value) {
         self.text(&format!("{value}\n"));
+    }
+
+    /// Why nothing was done: a sentence for the person, one line for a program.
+    pub fn refused(&self, why: &str) {
+        self.note(&format!("refused: {why}"));
+        if self.is_json() {
+            self.line(&json!({ "event": "refused", "why": why }));
+        }
     }
 
     /// A remark for the person, on standard error.

@@ -159,7 +159,8 @@ pub fn plan(graph: &Graph, snapshot: &Snapshot, options: &Options) -> Plan {
     let mut problems = world.problems();
     let closure = options.only.as_ref().map(|only| graph.closure(only));
     let concerns = |address: &Address| {
-        closure.as_ref().is_none_or(|closure| closure.contains(address)) || options.only.as_ref() == Some(address)
+        closure.as_ref().is_none_or(|closure| closure.contains(address))
+            || options.only.as_ref() == Some(address)
     };
     problems.extend(missing(graph, snapshot, &concerns));
     let remade = world.remade();
@@ -213,11 +214,8 @@ fn missing<'a>(
 ) -> impl Iterator<Item = Problem> + 'a {
     snapshot.missing.iter().filter_map(move |(id, what)| {
         let names = |wanted: &&Wanted| wanted.fields.values().any(|value| mentions(value, id));
-        let wanting: Vec<(&Address, &Wanted)> = graph
-            .resources
-            .iter()
-            .filter(|(address, wanted)| concerns(address) && names(wanted))
-            .collect();
+        let wanting: Vec<(&Address, &Wanted)> =
+            graph.resources.iter().filter(|(address, wanted)| concerns(address) && names(wanted)).collect();
         let (_, first) = wanting.first()?;
         let field = first.fields.iter().find(|(_, value)| mentions(value, id)).map(|(name, _)| name);
         Some(Problem::Missing {
@@ -439,12 +437,19 @@ impl<'a> World<'a> {
         (Some(step), others)
     }
 
-    /// Create-first needs a kind that allows it and a name that the old one does not hold.
+    /// Create-first needs a name that the old one does not hold. What a kind that is otherwise replaced delete-first refers to
+    /// may come back as the same: there the other name must be known. Where there is no tag, nothing would say which is new.
     fn create_first(&self, wanted: &Wanted, object: &Observed, fields: &Fields) -> bool {
         let spec = wanted.kind.spec();
         let same = |field: &str| fields.get(field) == object.fields.get(field);
-        spec.replacement == Replacement::CreateFirst
-            && (spec.unique.is_empty() || !spec.unique.iter().all(|field| same(field)))
+        let renamed = |field: &str| {
+            let known = fields.get(field).is_some_and(|value| value::references(value).is_empty());
+            known && !same(field)
+        };
+        match spec.replacement {
+            Replacement::CreateFirst => spec.unique.is_empty() || !spec.unique.iter().all(|field| same(field)),
+            Replacement::DeleteFirst => spec.tags && spec.unique.iter().any(|field| renamed(field)),
+        }
     }
 
     fn creation(&self, address: &Address, wanted: &Wanted) -> Step {

@@ -41,7 +41,7 @@ pub(super) async fn run(session: &Session<'_>, work: Work<'_>) -> anyhow::Result
         Ok(lease) => lease,
         Err(LeaseError::Held { claim, left_s }) => {
             let held = LeaseError::Held { claim, left_s };
-            session.output.note(&format!("refused: {held}; `--wait-s {left_s}` waits for it"));
+            session.output.refused(&format!("{held}; `--wait-s {left_s}` waits for it"));
             return Ok(Exit::Refused);
         }
         Err(error) => return Err(error.into()),
@@ -115,11 +115,12 @@ async fn under_lease(
     }
     if !plan.problems.is_empty() {
         let exit = super::plan::exit(&plan);
-        session.output.note("nothing was changed");
+        session.output.refused("the plan has problems; nothing was changed");
         return Ok(exit);
     }
     if !plan.steps.is_empty() && !agreed(session, &work.question) {
-        session.output.note("nothing was changed");
+        let word = work.question.typed.as_deref().unwrap_or("yes");
+        session.output.refused(&format!("the answer was not `{word}`; nothing was changed"));
         return Ok(Exit::Refused);
     }
     carry_out(session, aws, work, lease, &snapshot, &plan).await

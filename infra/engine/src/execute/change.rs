@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use infra_model::address::Address;
 use infra_model::graph::{TAG_PROJECT, TAG_REPLACES};
-use infra_model::kinds::{Change, KindId, Replacement, Wait};
+use infra_model::kinds::{Change, KindId, Wait};
 use infra_model::operations::{Node, without};
 use infra_model::snapshot::{Observed, State};
 use infra_model::value::{self, Fields, Reference};
@@ -307,7 +307,7 @@ impl Execution<'_> {
         let token = self.token(&node.address, &fields, node.kind);
         let mut tags = self.graph.tags_of(&node.address, wanted);
         if verb == Verb::Create
-            && node.kind.spec().replacement == Replacement::CreateFirst
+            && self.plan.steps[node.step].create_first
             && let Some(old) = self.old(&node.address)
         {
             tags.insert(TAG_REPLACES.to_owned(), old.id.clone());

@@ -26,7 +26,6 @@ impl Kind for LogGroup {
     .attributes(&["arn"], &[])
     .unique(&["name"])
     .named()
-    .create_first()
     .loses("everything that was logged to it")
     .tells(&["name", "retention_days"]);
 }

@@ -43,7 +43,7 @@ impl Kind for Role {
     .attributes(&["arn"], &[])
     .unique(&["name"])
     .named()
-    .tells(&["attached", "inline"]);
+    .tells(&["inline"]);
 }
 
 /// A policy document with lists wherever IAM takes one value or a list of them. IAM answers with the form it was

@@ -62,5 +62,5 @@ impl Kind for TaskDefinition {
         ],
     )
     .create_first()
-    .tells(&["cpu", "memory_mib", "architecture"]);
+    .tells(&["containers", "cpu", "memory_mib", "architecture"]);
 }

@@ -35,6 +35,46 @@ fn word(value: &Value) -> String {
     }
 }
 
+/// An entry of a set that is added or removed, where a few words say all of it: rules of groups and listeners, routes.
+pub(super) fn entry(value: &Value) -> Option<String> {
+    let map = value.as_object()?;
+    if map.contains_key("conditions") {
+        return Some(listener_rule(map));
+    }
+    if map.contains_key("protocol") || map.contains_key("destination") {
+        let why = map.get("description").map(word).filter(|text| !text.is_empty());
+        return Some(object(map) + &why.map(|why| format!(" ({why})")).unwrap_or_default());
+    }
+    None
+}
+
+/// `100 path /v1/* -> forward edge/target_group/app`.
+fn listener_rule(map: &Map<String, Value>) -> String {
+    let condition = |condition: &Value| {
+        let text = |key: &str| condition.get(key).map(word).filter(|text| !text.is_empty());
+        let parts = [text("on"), text("name"), text("values"), text("what")];
+        parts.into_iter().flatten().collect::<Vec<_>>().join(" ")
+    };
+    let conditions: Vec<String> =
+        map["conditions"].as_array().into_iter().flatten().map(condition).collect();
+    let action = map.get("action").and_then(Value::as_object);
+    let said = action.into_iter().flatten().filter(|(key, value)| *key != "do" && !value.is_null());
+    let said = said.map(|(key, value)| match key.as_str() {
+        "targets" => {
+            let one = |target: &Value| {
+                let of = |key: &str| target.get(key).map(word).unwrap_or_default();
+                format!("{} {}", of("target_group"), of("weight"))
+            };
+            value.as_array().into_iter().flatten().map(one).collect::<Vec<_>>().join(", ")
+        }
+        key => format!("{key} {}", word(value)),
+    });
+    let said: Vec<String> = said.collect();
+    let what = action.and_then(|action| action.get("do")).map(word).unwrap_or_default();
+    let priority = map.get("priority").map(word).unwrap_or_default();
+    format!("{priority} {} -> {what} {}", conditions.join(" and "), said.join(", "))
+}
+
 /// `${network/vpc}` as `network/vpc`.
 fn plain(text: &str) -> String {
     text.replace("${", "").replace('}', "")
@@ -69,6 +109,9 @@ fn object(map: &Map<String, Value>) -> String {
         let base = base.map(|base| format!(" from {base}")).unwrap_or_default();
         return format!("{} {}{base}", word(provider), text("weight"));
     }
+    if map.values().any(|document| document.get("Statement").is_some()) {
+        return list(map.values().flat_map(actions).collect());
+    }
     for name in ["Name", "path"] {
         if map.contains_key(name) {
             return text(name);
@@ -79,6 +122,19 @@ fn object(map: &Map<String, Value>) -> String {
         short => format!("{key}={}", word(short)),
     });
     list(pairs.collect())
+}
+
+/// What a policy document names, each once.
+fn actions(document: &Value) -> Vec<String> {
+    let statements = document["Statement"].as_array().into_iter().flatten();
+    let mut named: Vec<String> = Vec::new();
+    for action in statements.flat_map(|statement| statement["Action"].as_array().into_iter().flatten()) {
+        let action = word(action);
+        if !named.contains(&action) {
+            named.push(action);
+        }
+    }
+    named
 }
 
 /// `tcp 443 0.0.0.0/0`.
@@ -111,13 +167,29 @@ mod tests {
         check(json!("${network/vpc}"), "network/vpc");
         check(json!([]), "none");
         check(json!([1, 2, 3, 4, 5, 6]), "1, 2, 3, 4 and 2 more");
-        check(json!({ "app": { "Statement": [] }, "b": {} }), "app, b");
+        let rights = json!([{ "Action": ["s3:GetObject"] }, { "Action": ["s3:GetObject", "sns:Publish"] }]);
+        check(json!({ "rights": { "Statement": rights } }), "s3:GetObject, sns:Publish");
         check(json!({ "timeout": "5" }), "timeout=5");
-        check(json!([{ "destination": "0.0.0.0/0", "target": "${network/nat/a}" }]), "0.0.0.0/0 over network/nat/a");
+        check(
+            json!([{ "destination": "0.0.0.0/0", "target": "${network/nat/a}" }]),
+            "0.0.0.0/0 over network/nat/a",
+        );
         check(json!([{ "Name": "known", "Priority": 1 }]), "known");
         check(json!({ "path": "/healthz", "codes": "200" }), "/healthz");
         check(json!({ "provider": "FARGATE_SPOT", "base": 0, "weight": 3 }), "FARGATE_SPOT 3");
         check(json!({ "name": "app", "image": "app:1", "port": 8080 }), "app app:1 on 8080");
+    }
+
+    #[test]
+    fn an_entry_of_a_set_says_all_of_it() {
+        let rule = json!({
+            "priority": 100, "conditions": [{ "on": "path", "values": ["/v1/*"] }],
+            "action": { "do": "forward", "targets": [{ "target_group": "${edge/target_group/app}", "weight": 1 }] },
+        });
+        assert_eq!(entry(&rule).unwrap(), "100 path /v1/* -> forward edge/target_group/app 1");
+        let opened = json!({ "protocol": "tcp", "from_port": 22, "to_port": 22, "cidr": "0.0.0.0/0", "description": "by hand" });
+        assert_eq!(entry(&opened).unwrap(), "tcp 22 0.0.0.0/0 (by hand)");
+        assert_eq!(entry(&json!({ "Name": "known" })), None);
     }
 
     #[test]

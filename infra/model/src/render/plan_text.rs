@@ -66,7 +66,8 @@ fn write_step(out: &mut String, step: &Step, style: Style) {
     let id = step.id.as_deref().map(|id| format!("  {}", style.paint("2", id))).unwrap_or_default();
     let title = step.kind.spec().title;
     let head = style.paint(tone, &format!("{sign} {}", step.address));
-    let told = if step.action == Action::Create && !style.whole { brief::deciding(step) } else { String::new() };
+    let told =
+        if step.action == Action::Create && !style.whole { brief::deciding(step) } else { String::new() };
     let told = if told.is_empty() { told } else { format!("  {}", style.paint("2", &told)) };
     let _ = writeln!(out, "  {head}  {title}: {word}{id}{told}");
     if let Some(former) = &step.moved_from {
@@ -139,7 +140,8 @@ fn write_change(out: &mut String, change: &FieldChange, style: Style) {
 fn short(value: &Value, style: Style) -> String {
     let text = match value {
         Value::String(text) => text.clone(),
-        other => other.to_string(),
+        // What is shown whole is shown as it is.
+        other => brief::entry(other).filter(|_| !style.whole).unwrap_or_else(|| other.to_string()),
     };
     if style.whole || text.chars().count() <= VALUE_CHARS_MAX {
         return text;
@@ -200,7 +202,7 @@ fn problem_text(problem: &Problem) -> String {
             let more = wanted_by.len().saturating_sub(WANTING_MAX);
             let more = if more > 0 { format!(" and {more} more") } else { String::new() };
             format!(
-                "there is no {what} {id}{origin} in this account, and {}{more} need it: correct the id; `infra destroy` works without",
+                "there is no {what} {id} in this account{origin}, needed by {}{more}: correct the id; `infra destroy` works without it",
                 named.join(", ")
             )
         }

@@ -49,7 +49,8 @@ fn of_partition(environment: &Environment, statement: &Statement, path: &str, re
     for (index, resource) in statement.resources.iter().enumerate() {
         let named = resource.strip_prefix("arn:").and_then(|rest| rest.split(':').next()).unwrap_or(own);
         if named != own && !named.contains(['*', '?']) {
-            let message = format!("\"{named}\" is another partition of AWS than that of {}", environment.region);
+            let message =
+                format!("\"{named}\" is another partition of AWS than that of {}", environment.region);
             let problem = Problem::error("wrong-partition", format!("{path}.resources.{index}"), message);
             report.add(problem.allowed(format!("ARNs that begin with \"arn:{own}:\"")));
         }

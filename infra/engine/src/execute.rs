@@ -158,7 +158,16 @@ impl<'a> Execution<'a> {
                 Create => {}
             }
         }
-        Self { account, graph, plan, settings, tell, objects: Mutex::new(objects), old, waited: Mutex::default() }
+        Self {
+            account,
+            graph,
+            plan,
+            settings,
+            tell,
+            objects: Mutex::new(objects),
+            old,
+            waited: Mutex::default(),
+        }
     }
 
     /// Runs the nodes in their order.

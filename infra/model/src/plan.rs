@@ -447,7 +447,9 @@ impl<'a> World<'a> {
             known && !same(field)
         };
         match spec.replacement {
-            Replacement::CreateFirst => spec.unique.is_empty() || !spec.unique.iter().all(|field| same(field)),
+            Replacement::CreateFirst => {
+                spec.unique.is_empty() || !spec.unique.iter().all(|field| same(field))
+            }
             Replacement::DeleteFirst => spec.tags && spec.unique.iter().any(|field| renamed(field)),
         }
     }

@@ -118,9 +118,10 @@ async fn under_lease(
         session.output.refused("the plan has problems; nothing was changed");
         return Ok(exit);
     }
-    if !plan.steps.is_empty() && !agreed(session, &work.question) {
-        let word = work.question.typed.as_deref().unwrap_or("yes");
-        session.output.refused(&format!("the answer was not `{word}`; nothing was changed"));
+    if !plan.steps.is_empty()
+        && let Err(why) = agreed(session, &work.question)
+    {
+        session.output.refused(&format!("{why}; nothing was changed"));
         return Ok(Exit::Refused);
     }
     carry_out(session, aws, work, lease, &snapshot, &plan).await
@@ -145,9 +146,10 @@ fn refuse_stale(session: &Session<'_>, reviewed: &Plan, now: &Plan) -> Exit {
     Exit::Refused
 }
 
-fn agreed(session: &Session<'_>, question: &Question) -> bool {
+/// Why nobody agreed, if nobody did.
+fn agreed(session: &Session<'_>, question: &Question) -> Result<(), String> {
     if question.yes {
-        return true;
+        return Ok(());
     }
     let word = question.typed.as_deref().unwrap_or("yes");
     let ask = match &question.typed {
@@ -155,11 +157,9 @@ fn agreed(session: &Session<'_>, question: &Question) -> bool {
         None => "Apply this plan? Only `yes` goes on:".to_owned(),
     };
     match session.output.ask(&ask) {
-        Some(answer) => answer == word,
-        None => {
-            session.output.note("there is no terminal to ask on; `--yes` applies without asking");
-            false
-        }
+        Some(answer) if answer == word => Ok(()),
+        Some(_) => Err(format!("the answer was not `{word}`")),
+        None => Err("there is no terminal to ask on, and `--yes` was not given".to_owned()),
     }
 }
 

@@ -85,8 +85,10 @@ impl Execution<'_> {
                     return Err(CallError {
                         class: Class::Fatal,
                         message: format!(
-                            "the name is taken by an object without our tags ({}); `infra adopt {} ID` takes it over",
-                            error.message, node.address
+                            "the name is taken by an object without our tags ({}); `infra adopt {} {}` takes it over",
+                            error.message,
+                            node.address,
+                            id_of(node.kind, &operation.fields)
                         ),
                         ..error
                     });
@@ -465,4 +467,14 @@ fn created(operation: &Operation, made: Made) -> Observed {
 
 fn internal(message: String) -> CallError {
     CallError::new("infra", "execute", Class::Fatal, message)
+}
+
+/// The id that an object with these fields has where AWS gives none of its own; `ID` where it does.
+fn id_of(kind: KindId, fields: &Fields) -> String {
+    let text = |name: &str| fields.get(name).and_then(Value::as_str).unwrap_or("ID");
+    match kind {
+        KindId::DnsRecord => format!("{}/{}/{}", text("zone"), text("name"), text("record_type")),
+        named if named.spec().named => text("name").to_owned(),
+        _ => "ID".to_owned(),
+    }
 }

@@ -292,8 +292,7 @@ fn identifier(text: &str) -> bool {
 
 /// AWS's begin with Z so far; its documents ask for capitals and digits only.
 fn zone_id(text: &str) -> bool {
-    (8..=32).contains(&text.len())
-        && text.chars().all(|c| c.is_ascii_uppercase() || c.is_ascii_digit())
+    (8..=32).contains(&text.len()) && text.chars().all(|c| c.is_ascii_uppercase() || c.is_ascii_digit())
 }
 
 fn variable(text: &str) -> bool {

@@ -55,8 +55,7 @@ fn listener_rule(map: &Map<String, Value>) -> String {
         let parts = [text("on"), text("name"), text("values"), text("what")];
         parts.into_iter().flatten().collect::<Vec<_>>().join(" ")
     };
-    let conditions: Vec<String> =
-        map["conditions"].as_array().into_iter().flatten().map(condition).collect();
+    let conditions: Vec<String> = map["conditions"].as_array().into_iter().flatten().map(condition).collect();
     let action = map.get("action").and_then(Value::as_object);
     let said = action.into_iter().flatten().filter(|(key, value)| *key != "do" && !value.is_null());
     let said = said.map(|(key, value)| match key.as_str() {
@@ -75,9 +74,13 @@ fn listener_rule(map: &Map<String, Value>) -> String {
     format!("{priority} {} -> {what} {}", conditions.join(" and "), said.join(", "))
 }
 
-/// `${network/vpc}` as `network/vpc`.
+/// `${network/vpc}` as `network/vpc`, and of an ARN what it names.
 fn plain(text: &str) -> String {
-    text.replace("${", "").replace('}', "")
+    let text = text.replace("${", "").replace('}', "");
+    match text.splitn(6, ':').nth(5) {
+        Some(named) if text.starts_with("arn:") => named.to_owned(),
+        _ => text,
+    }
 }
 
 fn list(mut words: Vec<String>) -> String {
@@ -165,6 +168,7 @@ mod tests {
     fn values_are_words() {
         check(json!("10.0.0.0/16"), "10.0.0.0/16");
         check(json!("${network/vpc}"), "network/vpc");
+        check(json!("arn:aws:wafv2:eu-central-1:1:regional/ipset/a/1"), "regional/ipset/a/1");
         check(json!([]), "none");
         check(json!([1, 2, 3, 4, 5, 6]), "1, 2, 3, 4 and 2 more");
         let rights = json!([{ "Action": ["s3:GetObject"] }, { "Action": ["s3:GetObject", "sns:Publish"] }]);

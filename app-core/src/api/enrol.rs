@@ -4,8 +4,9 @@
 use super::auth::{Caller, caller};
 use super::problem::{Code, Problem};
 use super::proof::{Proved, host, proved};
-use super::reply::{Answer, Once, Paging, body, page};
+use super::reply::{Answer, Nothing, Once, Paging, body, page};
 use super::resource::{same, shown};
+use super::turn::Turn;
 use crate::core::Core;
 use crate::core::tenant::Tenant;
 use crate::decide::revoke;
@@ -37,6 +38,7 @@ pub async fn code_for_door(
     State(core): State<Arc<Core>>,
     headers: HeaderMap,
     Path(id): Path<String>,
+    _: Nothing,
 ) -> Result<Answer, Problem> {
     let caller = caller(&core, &headers, Rights::Admin).await?;
     let door = DoorId::parse(&id).map_err(|_| Problem::not_found("door"))?;
@@ -50,6 +52,7 @@ pub async fn code_for_person(
     State(core): State<Arc<Core>>,
     headers: HeaderMap,
     Path(id): Path<String>,
+    _: Nothing,
 ) -> Result<Answer, Problem> {
     let caller = caller(&core, &headers, Rights::Admin).await?;
     let person = PersonId::parse(&id).map_err(|_| Problem::not_found("person"))?;
@@ -271,7 +274,7 @@ async fn listed(
     paging: &Paging,
 ) -> Result<Answer, Problem> {
     let caller = caller(core, headers, Rights::Read).await?;
-    let (parent, after) = (paging.parent.as_deref(), paging.after.as_deref());
+    let (parent, after) = (paging.parent(), paging.after());
     let found = core.store.records(caller.tenant.scope, kind, parent, after, paging.limit()).await?;
     let items = found.items.iter().map(|row| shown(same, row)).collect::<Result<_, _>>()?;
     Ok(page(items, found.next))
@@ -303,6 +306,16 @@ async fn found(core: &Core, caller: &Caller, kind: RecordKind, id: &str) -> Resu
     row.ok_or_else(|| Problem::not_found(what))
 }
 
+pub async fn show_phone(
+    State(core): State<Arc<Core>>,
+    headers: HeaderMap,
+    Path(id): Path<String>,
+) -> Result<Answer, Problem> {
+    let caller = caller(&core, &headers, Rights::Read).await?;
+    let row = found(&core, &caller, RecordKind::Phone, &id).await?;
+    Ok(Answer::ok(shown(same, &row)?).at(row.version))
+}
+
 /// A device with what was last seen of it.
 pub async fn show_device(
     State(core): State<Arc<Core>>,
@@ -324,45 +337,61 @@ pub async fn revoke_device(
     State(core): State<Arc<Core>>,
     headers: HeaderMap,
     Path(id): Path<String>,
+    _: Nothing,
 ) -> Result<Answer, Problem> {
     let caller = caller(&core, &headers, Rights::Admin).await?;
-    let row = found(&core, &caller, RecordKind::Device, &id).await?;
-    let doc = DeviceDoc { revoked: true, ..row.read::<DeviceDoc>()? };
-    let mut ids = core.ids();
-    let mut change = Change::at(ids.now);
-    let draft = RecordDraft::of(RecordKind::Device, &id, Expect::Version(row.version), &doc);
-    change.records.push(RecordChange::Put(draft.under(doc.door)));
-    change.audit.push(trail::entry(&caller.name, "device.revoked", &id, &mut ids));
-    let voided = core.void_tokens(caller.tenant.id, &id, &mut change);
-    core.commit(caller.tenant.scope, change).await?;
-    core.tell_gateways(voided);
-    Ok(Answer::ok(json!({ "id": id, "revoked": true })))
+    let mut turn = Turn::of(&core, &caller.tenant);
+    loop {
+        let row = found(&core, &caller, RecordKind::Device, &id).await?;
+        let doc = DeviceDoc { revoked: true, ..row.read::<DeviceDoc>()? };
+        let mut ids = core.ids();
+        let mut change = Change::at(ids.now);
+        let draft = RecordDraft::of(RecordKind::Device, &id, Expect::Version(row.version), &doc);
+        change.records.push(RecordChange::Put(draft.under(doc.door)));
+        change.audit.push(trail::entry(&caller.name, "device.revoked", &id, &mut ids));
+        let voided = core.void_tokens(caller.tenant.id, &id, &mut change);
+        match core.commit(caller.tenant.scope, change).await {
+            Ok(_) => {
+                core.tell_gateways(voided);
+                return Ok(Answer::ok(json!({ "id": id, "revoked": true })));
+            }
+            Err(error) => turn.again(error.into()).await?,
+        }
+    }
 }
 
 pub async fn revoke_phone(
     State(core): State<Arc<Core>>,
     headers: HeaderMap,
     Path(id): Path<String>,
+    _: Nothing,
 ) -> Result<Answer, Problem> {
     let caller = caller(&core, &headers, Rights::Admin).await?;
-    let row = found(&core, &caller, RecordKind::Phone, &id).await?;
-    let doc = PhoneDoc { revoked: true, ..row.read::<PhoneDoc>()? };
-    let facts = caller.facts(&core).await?;
-    let mut ids = core.ids();
-    let mut change = Change::at(ids.now);
-    let draft = RecordDraft::of(RecordKind::Phone, &id, Expect::Version(row.version), &doc);
-    change.records.push(RecordChange::Put(draft.under(doc.person)));
-    change.audit.push(trail::entry(&caller.name, "phone.revoked", &id, &mut ids));
-    change.outbox.push(publish::keys_changed(facts.tenant, doc.person, &mut ids));
-    let digest: Vec<Digest> =
-        facts.facts.credentials.get(&doc.credential).map(|one| one.digest).into_iter().collect();
-    revoke::revoke(&facts, &caller.tenant.key, &digest, &[], &mut change, &mut ids);
-    // The token is the person's: their other phones fetch a new one by themselves.
-    let voided = core.void_tokens(caller.tenant.id, &doc.person.to_string(), &mut change);
-    core.commit(caller.tenant.scope, change).await?;
-    core.facts_changed(caller.tenant.id);
-    core.tell_gateways(voided);
-    Ok(Answer::ok(json!({ "id": id, "revoked": true })))
+    let mut turn = Turn::of(&core, &caller.tenant);
+    loop {
+        let row = found(&core, &caller, RecordKind::Phone, &id).await?;
+        let doc = PhoneDoc { revoked: true, ..row.read::<PhoneDoc>()? };
+        let facts = caller.facts(&core).await?;
+        let mut ids = core.ids();
+        let mut change = Change::at(ids.now);
+        let draft = RecordDraft::of(RecordKind::Phone, &id, Expect::Version(row.version), &doc);
+        change.records.push(RecordChange::Put(draft.under(doc.person)));
+        change.audit.push(trail::entry(&caller.name, "phone.revoked", &id, &mut ids));
+        change.outbox.push(publish::keys_changed(facts.tenant, doc.person, &mut ids));
+        let digest: Vec<Digest> =
+            facts.facts.credentials.get(&doc.credential).map(|one| one.digest).into_iter().collect();
+        revoke::revoke(&facts, &caller.tenant.key, &digest, &[], &mut change, &mut ids);
+        // The token is the person's: their other phones fetch a new one by themselves.
+        let voided = core.void_tokens(caller.tenant.id, &doc.person.to_string(), &mut change);
+        match core.commit(caller.tenant.scope, change).await {
+            Ok(_) => {
+                core.facts_changed(caller.tenant.id);
+                core.tell_gateways(voided);
+                return Ok(Answer::ok(json!({ "id": id, "revoked": true })));
+            }
+            Err(error) => turn.again(error.into()).await?,
+        }
+    }
 }
 
 /// Closes every socket of a person; their phones need new tokens.
@@ -370,9 +399,13 @@ pub async fn sign_out(
     State(core): State<Arc<Core>>,
     headers: HeaderMap,
     Path(id): Path<String>,
+    _: Nothing,
 ) -> Result<Answer, Problem> {
     let caller = caller(&core, &headers, Rights::Admin).await?;
     let person = PersonId::parse(&id).map_err(|_| Problem::not_found("person"))?;
+    if !caller.facts(&core).await?.facts.people.contains_key(&person) {
+        return Err(Problem::not_found("person"));
+    }
     let mut ids = core.ids();
     let mut change = Change::at(ids.now);
     change.audit.push(trail::entry(&caller.name, "person.signed_out", person, &mut ids));

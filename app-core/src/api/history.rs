@@ -2,7 +2,7 @@
 
 use super::auth::caller;
 use super::problem::Problem;
-use super::reply::{Answer, PAGE_DEFAULT, page};
+use super::reply::{Answer, Nothing, PAGE_DEFAULT, Word, page};
 use crate::core::Core;
 use crate::doc::Rights;
 use crate::relay::timers::checkpoint;
@@ -26,7 +26,7 @@ pub struct EventQuery {
     after: u64,
     limit: Option<usize>,
     door: Option<String>,
-    kind: Option<String>,
+    kind: Option<Word>,
 }
 
 pub async fn events(
@@ -40,7 +40,7 @@ pub async fn events(
         Some(Ok(door)) => Some(door),
         Some(Err(error)) => return Err(Problem::field("door", error.to_string())),
     };
-    let filter = EventFilter { door, kind: query.kind, after: query.after };
+    let filter = EventFilter { door, kind: query.kind.map(|word| word.0), after: query.after };
     let limit = query.limit.unwrap_or(PAGE_DEFAULT).clamp(1, EVENTS_MAX);
     let rows = core.store.events(caller.tenant.scope, &filter, limit).await?;
     let next = (rows.len() == limit).then(|| rows.last().map(|row| row.ordinal.to_string())).flatten();
@@ -95,7 +95,7 @@ pub async fn checkpoints(State(core): State<Arc<Core>>, headers: HeaderMap) -> R
 }
 
 /// Signs the chain as it is now, instead of within the next half minute.
-pub async fn sign(State(core): State<Arc<Core>>, headers: HeaderMap) -> Result<Answer, Problem> {
+pub async fn sign(State(core): State<Arc<Core>>, headers: HeaderMap, _: Nothing) -> Result<Answer, Problem> {
     let caller = caller(&core, &headers, Rights::Admin).await?;
     let size = checkpoint(&core, caller.tenant.id, 0).await?;
     Ok(Answer { status: 201, ..Answer::ok(json!({ "size": size })) })

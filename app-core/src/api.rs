@@ -4,6 +4,7 @@
 mod auth;
 mod commands;
 mod enrol;
+mod enrolled;
 mod explain;
 mod health;
 mod history;
@@ -50,13 +51,13 @@ pub fn public(core: &Arc<Core>) -> Router {
         .route("/v1/doors/{id}/commands", post(commands::create))
         .route("/v1/doors/{id}/enrolments", post(enrol::code_for_door))
         .route("/v1/people/{id}/enrolments", post(enrol::code_for_person))
-        .route("/v1/people/{id}/sign-out", post(enrol::sign_out))
-        .route("/v1/devices", get(enrol::devices))
-        .route("/v1/devices/{id}", get(enrol::show_device))
-        .route("/v1/devices/{id}/revoke", post(enrol::revoke_device))
-        .route("/v1/phones", get(enrol::phones))
-        .route("/v1/phones/{id}", get(enrol::show_phone))
-        .route("/v1/phones/{id}/revoke", post(enrol::revoke_phone))
+        .route("/v1/people/{id}/sign-out", post(enrolled::sign_out))
+        .route("/v1/devices", get(enrolled::devices))
+        .route("/v1/devices/{id}", get(enrolled::show_device))
+        .route("/v1/devices/{id}/revoke", post(enrolled::revoke_device))
+        .route("/v1/phones", get(enrolled::phones))
+        .route("/v1/phones/{id}", get(enrolled::show_phone))
+        .route("/v1/phones/{id}/revoke", post(enrolled::revoke_phone))
         .route("/v1/commands", get(commands::list))
         .route("/v1/commands/{id}", get(commands::show))
         .route("/v1/commands/{id}/cancel", post(commands::cancel))

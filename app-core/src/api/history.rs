@@ -86,12 +86,29 @@ pub async fn audit(
     Ok(page(items.collect(), next))
 }
 
-pub async fn checkpoints(State(core): State<Arc<Core>>, headers: HeaderMap) -> Result<Answer, Problem> {
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CheckpointQuery {
+    /// The `next` of the page before: the ones over a smaller chain follow.
+    after: Option<u64>,
+    limit: Option<usize>,
+}
+
+/// Signed heads, newest first, with the keys that check them. Kept elsewhere, an answer is what `audit verify --keys` holds
+/// a later export against.
+pub async fn checkpoints(
+    State(core): State<Arc<Core>>,
+    headers: HeaderMap,
+    Query(query): Query<CheckpointQuery>,
+) -> Result<Answer, Problem> {
     let caller = caller(&core, &headers, Rights::Admin).await?;
-    let notes = core.store.checkpoints(caller.tenant.scope).await?;
+    let limit = query.limit.unwrap_or(PAGE_DEFAULT).clamp(1, EVENTS_MAX);
+    let rows = core.store.checkpoints(caller.tenant.scope, query.after, limit).await?;
+    let next = (rows.len() == limit).then(|| rows.last().map(|(size, _)| size.to_string())).flatten();
+    let notes: Vec<String> = rows.into_iter().map(|(_, note)| note).collect();
     let keys: Vec<Value> =
         caller.tenant.trusted().into_iter().map(|(kid, key)| json!({ "kid": kid, "key": key })).collect();
-    Ok(Answer::ok(json!({ "tenant": caller.tenant.id, "notes": notes, "keys": keys })))
+    Ok(Answer::ok(json!({ "tenant": caller.tenant.id, "notes": notes, "keys": keys, "next": next })))
 }
 
 /// Signs the chain as it is now, instead of within the next half minute.

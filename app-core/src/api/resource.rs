@@ -66,6 +66,8 @@ pub struct Made {
     pub restored: Vec<Digest>,
     /// Whose keys have changed.
     pub tell: Vec<PersonId>,
+    /// Whose tokens are void from now on.
+    pub void: Vec<PersonId>,
     /// It is new and refers to nothing.
     pub alone: bool,
 }
@@ -302,10 +304,13 @@ async fn replace(
         let row = Record { version: row.version + 1, doc: made.doc.to_string(), changed_at: ids.now, ..row };
         travels(&facts, &row, ids.now)?;
         let put = Put { resource, action: "changed", id, expect, made: &made };
-        let change = put.change(&caller, &facts, &mut ids);
+        let mut change = put.change(&caller, &facts, &mut ids);
+        let void = |person: &PersonId| core.void_tokens(caller.tenant.id, &person.to_string(), &mut change);
+        let voided: Vec<String> = made.void.iter().filter_map(void).collect();
         match core.commit(caller.tenant.scope, change).await {
             Ok(_) => {
                 core.facts_changed(caller.tenant.id);
+                core.tell_gateways(voided);
                 return Ok(Answer::ok(shown(resource.show, &row)?).at(row.version));
             }
             Err(error) => turn.again(error.into()).await?,

@@ -77,7 +77,12 @@ fn make(mut draft: Draft<'_>) -> Result<Made, Problem> {
         let theirs = draft.facts.facts.credentials.values().filter(|one| one.person == person.id);
         let digests =
             theirs.filter(|one| one.state == CredentialState::Active).map(|one| one.digest).collect();
-        if is_active { made.restored = digests } else { made.revoked = digests }
+        if is_active {
+            made.restored = digests;
+        } else {
+            made.revoked = digests;
+            made.void.push(person.id);
+        }
     }
     if was.is_some() {
         made.tell.push(person.id);

@@ -4,6 +4,7 @@
 mod auth;
 mod commands;
 mod enrol;
+mod enrolled;
 mod explain;
 mod health;
 mod history;
@@ -15,6 +16,7 @@ mod resource;
 mod resources;
 mod server;
 mod setup;
+mod turn;
 
 use crate::core::Core;
 use axum::Router;
@@ -40,23 +42,27 @@ pub fn public(core: &Arc<Core>) -> Router {
         .route("/v1/phones/enrol", post(enrol::phone))
         .route("/v1/phones/token", post(proof::phone_token))
         .route("/v1/tenants", get(setup::list).post(setup::create))
+        .route("/v1/tenants/{id}", get(setup::show))
         .route("/v1/tenants/{id}/keys", post(setup::key_for_tenant))
         .route("/v1/keys", get(setup::keys).post(setup::make_key))
+        .route("/v1/keys/{id}", get(setup::show_key))
         .route("/v1/keys/{id}/revoke", post(setup::revoke_key))
         .route("/v1/doors/{id}/mode", put(commands::mode))
         .route("/v1/doors/{id}/commands", post(commands::create))
         .route("/v1/doors/{id}/enrolments", post(enrol::code_for_door))
         .route("/v1/people/{id}/enrolments", post(enrol::code_for_person))
-        .route("/v1/people/{id}/sign-out", post(enrol::sign_out))
-        .route("/v1/devices", get(enrol::devices))
-        .route("/v1/devices/{id}", get(enrol::show_device))
-        .route("/v1/devices/{id}/revoke", post(enrol::revoke_device))
-        .route("/v1/phones", get(enrol::phones))
-        .route("/v1/phones/{id}/revoke", post(enrol::revoke_phone))
+        .route("/v1/people/{id}/sign-out", post(enrolled::sign_out))
+        .route("/v1/devices", get(enrolled::devices))
+        .route("/v1/devices/{id}", get(enrolled::show_device))
+        .route("/v1/devices/{id}/revoke", post(enrolled::revoke_device))
+        .route("/v1/phones", get(enrolled::phones))
+        .route("/v1/phones/{id}", get(enrolled::show_phone))
+        .route("/v1/phones/{id}/revoke", post(enrolled::revoke_phone))
         .route("/v1/commands", get(commands::list))
         .route("/v1/commands/{id}", get(commands::show))
         .route("/v1/commands/{id}/cancel", post(commands::cancel))
         .route("/v1/lockdowns", get(lockdowns::list).post(lockdowns::activate))
+        .route("/v1/lockdowns/{id}", get(lockdowns::show))
         .route("/v1/lockdowns/{id}/revert", post(lockdowns::revert))
         .route("/v1/access/explain", post(explain::explain))
         .route("/v1/events", get(history::events))

@@ -1,6 +1,7 @@
 //! Core's configuration as plain data: defaults, a file, environment variables, laid over each other and refused at the
 //! start with all faults at once. Files and variables come in as values; nothing secret is ever printed.
 
+use crate::store::{StoreError, StoreOptions};
 use serde::Deserialize;
 use std::net::SocketAddr;
 use ws_gateway::config::{BusConfig, ConfigFaults, LogConfig, merge, set};
@@ -167,7 +168,13 @@ impl Config {
     fn store_fault(&self) -> Option<String> {
         let known = ["sqlite:", "postgres://", "postgresql://"];
         let is_known = known.iter().any(|scheme| self.store.url.starts_with(scheme));
-        (!is_known).then(|| "store.url: must start with sqlite: or postgres://".to_owned())
+        if !is_known {
+            return Some("store.url: must start with sqlite: or postgres://".to_owned());
+        }
+        match StoreOptions::at(self.store.url.clone()).check() {
+            Err(StoreError::Address { why }) => Some(format!("store.url: {why}")),
+            _ => None,
+        }
     }
 
     fn faults(&self) -> Vec<String> {
@@ -227,6 +234,9 @@ impl Config {
                 "relay.presence_every_ms = {}: from 100 to 7000, so that offline is known within 45 s",
                 self.relay.presence_every_ms
             ));
+        }
+        if tracing_subscriber::EnvFilter::try_new(&self.log.filter).is_err() {
+            faults.push("log.filter: not a filter like info or app_core=debug,info".to_owned());
         }
         faults
     }

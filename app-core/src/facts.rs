@@ -10,14 +10,14 @@ use keyway_domain::decision::Situation;
 use keyway_domain::door::DoorRules;
 use keyway_domain::facts::{BUNDLE_LIFE_MS_MAX, DoorFacts, Facts};
 use keyway_domain::grant::Grant;
-use keyway_domain::id::{AreaId, DeviceId, DoorId, KeyId, SiteId, TenantId};
+use keyway_domain::id::{AreaId, DeviceId, DoorId, GroupId, KeyId, SiteId, TenantId};
 use keyway_domain::lockdown::{LockdownSet, LockdownStatement};
-use keyway_domain::person::Person;
+use keyway_domain::person::{Group, Person};
 use keyway_domain::place::{Area, Place, Site};
 use keyway_domain::schedule::{Calendar, Schedule};
 use keyway_domain::time::UnixMs;
 use keyway_domain::zone::ZoneTable;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Zones are expanded for a month longer than the longest bundle lives, and anew each month.
 const ZONE_AHEAD_MS: u64 = BUNDLE_LIFE_MS_MAX * 2;
@@ -38,6 +38,7 @@ pub struct TenantFacts {
     pub facts: Facts,
     pub sites: BTreeMap<SiteId, Site>,
     pub areas: BTreeMap<AreaId, Area>,
+    pub groups: BTreeSet<GroupId>,
     pub doors: BTreeMap<DoorId, DoorDoc>,
     pub devices: BTreeMap<DeviceId, DeviceDoc>,
     pub phones: BTreeMap<KeyId, PhoneDoc>,
@@ -57,6 +58,7 @@ impl TenantFacts {
             facts: Facts::default(),
             sites: BTreeMap::new(),
             areas: BTreeMap::new(),
+            groups: BTreeSet::new(),
             doors: BTreeMap::new(),
             devices: BTreeMap::new(),
             phones: BTreeMap::new(),
@@ -97,6 +99,11 @@ impl TenantFacts {
                 drop_from(&mut self.sites, id);
             }
             RecordKind::Area => drop_from(&mut self.areas, id),
+            RecordKind::Group => {
+                if let Ok(group) = id.parse() {
+                    self.groups.remove(&group);
+                }
+            }
             RecordKind::Door => {
                 drop_from(&mut self.facts.doors, id);
                 drop_from(&mut self.doors, id);
@@ -128,6 +135,10 @@ impl TenantFacts {
             RecordKind::Area => {
                 let area: Area = row.read()?;
                 self.areas.insert(area.id, area);
+            }
+            RecordKind::Group => {
+                let group: Group = row.read()?;
+                self.groups.insert(group.id);
             }
             RecordKind::Door => {
                 let door: DoorDoc = row.read()?;

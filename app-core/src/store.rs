@@ -87,6 +87,11 @@ impl StoreOptions {
         }
     }
 
+    /// Whether the address is one at all. Nothing is asked.
+    pub fn check(&self) -> Result<(), StoreError> {
+        self.target().map(|_| ())
+    }
+
     fn target(&self) -> Result<Target, StoreError> {
         let target = Target::parse(&self.url, self.password.as_deref(), self.deadline_ms)?;
         Ok(self.sqlite_pages_max.map_or_else(|| target.clone(), |pages| target.clone().bounded(pages)))

@@ -89,6 +89,8 @@ impl Factors {
     pub const KEY: Self = Self(4);
     pub const PIN: Self = Self(8);
 
+    pub const ALL: Self = Self(15);
+
     pub fn and(self, other: Self) -> Self {
         Self(self.0 | other.0)
     }

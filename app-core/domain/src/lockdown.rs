@@ -96,6 +96,12 @@ pub struct LockdownSet {
 }
 
 impl LockdownSet {
+    /// Without those that have ended by themselves: they take nobody's place any more.
+    pub fn in_force(&self, now: UnixMs) -> Self {
+        let lasts = |one: &&LockdownStatement| one.until.is_none_or(|until| now < until);
+        Self { floor: self.floor, statements: self.statements.iter().filter(lasts).cloned().collect() }
+    }
+
     /// Takes one verified statement, as it came over the lockdown channel.
     pub fn take(&mut self, tenant: TenantId, arrived: LockdownStatement) -> Taken {
         if arrived.tenant != tenant {

@@ -23,7 +23,9 @@ pub struct Caller {
 }
 
 fn bearer(headers: &HeaderMap) -> Option<&str> {
-    headers.get(header::AUTHORIZATION)?.to_str().ok()?.strip_prefix("Bearer ").map(str::trim)
+    let (scheme, key) = headers.get(header::AUTHORIZATION)?.to_str().ok()?.split_once(' ')?;
+    // RFC 9110: schemes are the same in any case.
+    scheme.eq_ignore_ascii_case("bearer").then(|| key.trim())
 }
 
 fn unauthorized() -> Problem {

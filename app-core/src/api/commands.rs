@@ -3,7 +3,9 @@
 
 use super::auth::caller;
 use super::problem::{Code, Problem};
-use super::reply::{Answer, Once, Paging, body, if_match, page, stale};
+use super::reply::{Answer, Nothing, Once, Paging, body, if_match, page};
+use super::resource::moved;
+use super::turn::Turn;
 use crate::core::Core;
 use crate::decide::unlock::{Asker, By, Wish};
 use crate::doc::{DoorDoc, Rights};
@@ -132,7 +134,7 @@ pub async fn list(
     Query(paging): Query<Paging>,
 ) -> Result<Answer, Problem> {
     let caller = caller(&core, &headers, Rights::Read).await?;
-    let found = core.store.commands(caller.tenant.scope, paging.after.as_deref(), paging.limit()).await?;
+    let found = core.store.commands(caller.tenant.scope, paging.after(), paging.limit()).await?;
     Ok(page(found.items.iter().map(shown).collect(), found.next))
 }
 
@@ -140,6 +142,7 @@ pub async fn cancel(
     State(core): State<Arc<Core>>,
     headers: HeaderMap,
     Path(id): Path<String>,
+    _: Nothing,
 ) -> Result<Answer, Problem> {
     let caller = caller(&core, &headers, Rights::Operate).await?;
     let row = find(&core, caller.tenant.scope, &id).await?;
@@ -162,24 +165,29 @@ pub async fn mode(
     let caller = caller(&core, &headers, Rights::Operate).await?;
     let input: ModeInput = body(&bytes)?;
     DoorId::parse(&id).map_err(|_| Problem::not_found("door"))?;
-    let row = core.store.record(caller.tenant.scope, RecordKind::Door, &id).await?;
-    let row = row.ok_or_else(|| Problem::not_found("door"))?;
-    let mut door: DoorDoc = row.read()?;
     let named = if_match(&headers)?;
-    if named.is_some_and(|version| version != row.version) {
-        return Err(Problem::new(Code::Changed, format!("it is at version {} now", row.version)));
+    let mut turn = Turn::of(&core, &caller.tenant);
+    loop {
+        let row = core.store.record(caller.tenant.scope, RecordKind::Door, &id).await?;
+        let row = row.ok_or_else(|| Problem::not_found("door"))?;
+        let mut door: DoorDoc = row.read()?;
+        moved(named, &row)?;
+        if door.mode != input.mode {
+            door.mode = input.mode;
+            door.mode_version += 1;
+            let mut ids = core.ids();
+            let mut change = Change::at(ids.now);
+            let draft = RecordDraft::of(RecordKind::Door, door.id, Expect::Version(row.version), &door);
+            change.records.push(RecordChange::Put(draft.under(door.site)));
+            let entry = trail::entry(&caller.name, "door.mode_set", door.id, &mut ids);
+            change.audit.push(trail::detailed(entry, &door.mode, &mut ids));
+            if let Err(error) = core.commit(caller.tenant.scope, change).await {
+                turn.again(error.into()).await?;
+                continue;
+            }
+            core.facts_changed(caller.tenant.id);
+        }
+        let shown = json!({ "door": door.id, "mode": door.mode, "mode_version": door.mode_version });
+        return Ok(Answer::ok(shown));
     }
-    if door.mode != input.mode {
-        door.mode = input.mode;
-        door.mode_version += 1;
-        let mut ids = core.ids();
-        let mut change = Change::at(ids.now);
-        let draft = RecordDraft::of(RecordKind::Door, door.id, Expect::Version(row.version), &door);
-        change.records.push(RecordChange::Put(draft.under(door.site)));
-        let entry = trail::entry(&caller.name, "door.mode_set", door.id, &mut ids);
-        change.audit.push(trail::detailed(entry, &door.mode, &mut ids));
-        core.commit(caller.tenant.scope, change).await.map_err(|error| stale(error, named.is_some()))?;
-        core.facts_changed(caller.tenant.id);
-    }
-    Ok(Answer::ok(json!({ "door": door.id, "mode": door.mode, "mode_version": door.mode_version })))
 }

@@ -4,17 +4,15 @@
 use super::auth::{Caller, caller};
 use super::problem::{Code, Problem};
 use super::proof::{Proved, host, proved};
-use super::reply::{Answer, Once, Paging, body, page};
-use super::resource::{same, shown};
+use super::reply::{Answer, Nothing, Once, body};
+use super::turn::Turn;
 use crate::core::Core;
 use crate::core::tenant::Tenant;
-use crate::decide::revoke;
 use crate::decide::sync::signed_time;
-use crate::doc::{DeviceDoc, DeviceState, EnrolmentDoc, Enrols, PhoneDoc, Rights};
+use crate::doc::{DeviceDoc, EnrolmentDoc, Enrols, PhoneDoc, Rights};
 use crate::facts::TenantFacts;
 use crate::identity::code;
 use crate::ids::Ids;
-use crate::publish;
 use crate::source::random;
 use crate::store::change::{Change, Expect, OnceDraft, RecordChange, RecordDraft};
 use crate::store::kind::{LookupSpace, OnceSpace, RecordKind};
@@ -22,10 +20,11 @@ use crate::store::row::Record;
 use crate::store::{StoreError, System};
 use crate::trail;
 use axum::body::Bytes;
-use axum::extract::{Path, Query, State};
+use axum::extract::{Path, State};
 use axum::http::HeaderMap;
 use keyway_domain::credential::{Credential, CredentialKind, CredentialState, Digest, Validity};
 use keyway_domain::id::{CredentialId, DeviceId, DoorId, KeyId, PersonId};
+use keyway_domain::person::PersonState;
 use keyway_domain::sign::{PublicKey, TrustedKeys};
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -37,6 +36,7 @@ pub async fn code_for_door(
     State(core): State<Arc<Core>>,
     headers: HeaderMap,
     Path(id): Path<String>,
+    _: Nothing,
 ) -> Result<Answer, Problem> {
     let caller = caller(&core, &headers, Rights::Admin).await?;
     let door = DoorId::parse(&id).map_err(|_| Problem::not_found("door"))?;
@@ -50,6 +50,7 @@ pub async fn code_for_person(
     State(core): State<Arc<Core>>,
     headers: HeaderMap,
     Path(id): Path<String>,
+    _: Nothing,
 ) -> Result<Answer, Problem> {
     let caller = caller(&core, &headers, Rights::Admin).await?;
     let person = PersonId::parse(&id).map_err(|_| Problem::not_found("person"))?;
@@ -131,7 +132,8 @@ async fn open(core: &Core, headers: &HeaderMap, input: &Enrol) -> Result<Opened,
 impl Opened {
     /// The change that closes the code and spends the challenge.
     fn close(&self, ids: &Ids) -> Change {
-        let mut change = Change::at(ids.now);
+        // A door has one device, and a phone a person who is there: two codes used at once see each other.
+        let mut change = Change { if_facts: Some(self.facts.version), ..Change::at(ids.now) };
         let used = EnrolmentDoc { used_at: Some(ids.now), ..self.doc.clone() };
         let expect = Expect::Version(self.row.version);
         change.records.push(RecordChange::Put(RecordDraft::of(
@@ -142,6 +144,78 @@ impl Opened {
         )));
         change.once.push(self.proved.spent());
         change
+    }
+
+    /// The device that this door has from now on, the statements that void the tokens of the one before, and all of it as
+    /// a change.
+    fn device(&self, core: &Core, door: DoorId, input: &Enrol) -> (DeviceId, Vec<String>, Change) {
+        let mut ids = core.ids();
+        let mut change = self.close(&ids);
+        // One door, one device: the one before is done with.
+        let mut replaced = Vec::new();
+        for before in self.facts.devices.values().filter(|one| one.door == door && !one.revoked) {
+            let revoked = DeviceDoc { revoked: true, ..before.clone() };
+            let draft = RecordDraft::of(RecordKind::Device, before.id, Expect::Any, &revoked).under(door);
+            change.records.push(RecordChange::Put(draft));
+            change.audit.push(trail::entry("core", "device.replaced", before.id, &mut ids));
+            replaced.push(before.id.to_string());
+        }
+        let doc = DeviceDoc {
+            id: DeviceId::mint(ids.now, ids.draw()),
+            door,
+            kid: input.kid,
+            key: input.key.clone(),
+            enrolled_at: ids.now,
+            revoked: false,
+        };
+        let draft = RecordDraft::of(RecordKind::Device, doc.id, Expect::Absent, &doc).under(door);
+        change.records.push(RecordChange::Put(draft.found_by(LookupSpace::Key, doc.kid)));
+        let entry = trail::entry(doc.id, "device.enrolled", door, &mut ids);
+        change.audit.push(trail::detailed(entry, &doc, &mut ids));
+        let void = |device: &String| core.void_tokens(self.tenant.id, device, &mut change);
+        let voided = replaced.iter().filter_map(void).collect();
+        (doc.id, voided, change)
+    }
+
+    fn phone(&self, person: PersonId, input: &Enrol, core: &Core) -> (CredentialId, Change) {
+        let mut ids = core.ids();
+        let mut change = self.close(&ids);
+        let key = input.key.to_bytes();
+        let digest = Digest::of(&self.tenant.reader_key, CredentialKind::PublicKey, None, &key);
+        let credential = Credential {
+            id: CredentialId::mint(ids.now, ids.draw()),
+            person,
+            kind: CredentialKind::PublicKey,
+            digest,
+            state: CredentialState::Active,
+            validity: Validity::default(),
+            duress: false,
+        };
+        let doc = PhoneDoc {
+            id: input.kid,
+            key: input.key.clone(),
+            person,
+            credential: credential.id,
+            enrolled_at: ids.now,
+            revoked: false,
+        };
+        let draft = RecordDraft::of(RecordKind::Credential, credential.id, Expect::Absent, &credential);
+        change.records.push(RecordChange::Put(draft.under(person)));
+        let draft = RecordDraft::of(RecordKind::Phone, doc.id, Expect::Absent, &doc).under(person);
+        change.records.push(RecordChange::Put(draft.found_by(LookupSpace::Key, doc.id)));
+        let entry = trail::entry(person, "phone.enrolled", doc.id, &mut ids);
+        change.audit.push(trail::detailed(entry, &doc, &mut ids));
+        (credential.id, change)
+    }
+
+    /// Begins anew where it is the facts that have moved on; otherwise somebody else has used this code or this key.
+    async fn lost(&mut self, core: &Core, error: StoreError, turn: &mut Turn<'_>) -> Result<(), Problem> {
+        let facts = self.tenant.facts(&core.store, core.clock.now()).await?;
+        if !matches!(error, StoreError::Conflict { .. }) || facts.version == self.facts.version {
+            return Err(raced(error));
+        }
+        self.facts = facts;
+        turn.again(error.into()).await
     }
 }
 
@@ -162,53 +236,34 @@ pub async fn device(
     bytes: Bytes,
 ) -> Result<Answer, Problem> {
     let input: Enrol = body(&bytes)?;
-    let opened = open(&core, &headers, &input).await?;
+    let mut opened = open(&core, &headers, &input).await?;
     let Enrols::Device(door) = opened.doc.of else {
         return Err(Problem::new(Code::Invalid, "this code is for a phone: POST /v1/phones/enrol"));
     };
-    let site = opened.facts.site_of(door).ok_or_else(|| Problem::not_found("door"))?;
-    let mut ids = core.ids();
-    let mut change = opened.close(&ids);
-    // One door, one device: the one before is done with.
-    let mut replaced = Vec::new();
-    for before in opened.facts.devices.values().filter(|one| one.door == door && !one.revoked) {
-        let revoked = DeviceDoc { revoked: true, ..before.clone() };
-        let draft = RecordDraft::of(RecordKind::Device, before.id, Expect::Any, &revoked).under(door);
-        change.records.push(RecordChange::Put(draft));
-        change.audit.push(trail::entry("core", "device.replaced", before.id, &mut ids));
-        replaced.push(before.id.to_string());
+    let tenant = Arc::clone(&opened.tenant);
+    let mut turn = Turn::of(&core, &tenant);
+    loop {
+        let site = opened.facts.site_of(door).ok_or_else(|| Problem::not_found("door"))?;
+        let (device, voided, change) = opened.device(&core, door, &input);
+        if let Err(error) = core.commit(tenant.scope, change).await {
+            opened.lost(&core, error, &mut turn).await?;
+            continue;
+        }
+        core.tell_gateways(voided);
+        let minted = core.mint_for_device(tenant.id, device, site)?;
+        let trusted: Vec<Value> =
+            tenant.trusted().into_iter().map(|(kid, key)| json!({ "kid": kid, "key": key })).collect();
+        let reader_key: String = tenant.reader_key.iter().map(|byte| format!("{byte:02x}")).collect();
+        return Ok(Answer::created(
+            format!("/v1/devices/{device}"),
+            json!({
+                "tenant": tenant.id, "site": site, "door": door, "device": device,
+                "core": trusted, "reader_key": reader_key, "host": host(&core, &headers),
+                "token": minted.token, "expires_at": minted.expires_at, "socket_url": core.socket_url,
+                "time": signed_time(&tenant.key, opened.proved.own_nonce.clone(), core.clock.now()),
+            }),
+        ));
     }
-    let doc = DeviceDoc {
-        id: DeviceId::mint(ids.now, ids.draw()),
-        door,
-        kid: input.kid,
-        key: input.key.clone(),
-        enrolled_at: ids.now,
-        revoked: false,
-    };
-    let draft = RecordDraft::of(RecordKind::Device, doc.id, Expect::Absent, &doc).under(door);
-    change.records.push(RecordChange::Put(draft.found_by(LookupSpace::Key, doc.kid)));
-    let entry = trail::entry(doc.id, "device.enrolled", door, &mut ids);
-    change.audit.push(trail::detailed(entry, &doc, &mut ids));
-    let voided: Vec<String> = replaced
-        .iter()
-        .filter_map(|device| core.void_tokens(opened.tenant.id, device, &mut change))
-        .collect();
-    core.commit(opened.tenant.scope, change).await.map_err(raced)?;
-    core.tell_gateways(voided);
-    let minted = core.mint_for_device(opened.tenant.id, doc.id, site)?;
-    let trusted: Vec<Value> =
-        opened.tenant.trusted().into_iter().map(|(kid, key)| json!({ "kid": kid, "key": key })).collect();
-    let reader_key: String = opened.tenant.reader_key.iter().map(|byte| format!("{byte:02x}")).collect();
-    Ok(Answer::created(
-        format!("/v1/devices/{}", doc.id),
-        json!({
-            "tenant": opened.tenant.id, "site": site, "door": door, "device": doc.id,
-            "core": trusted, "reader_key": reader_key, "host": host(&core, &headers),
-            "token": minted.token, "expires_at": minted.expires_at, "socket_url": core.socket_url,
-            "time": signed_time(&opened.tenant.key, opened.proved.own_nonce.clone(), core.clock.now()),
-        }),
-    ))
 }
 
 pub async fn phone(
@@ -217,169 +272,41 @@ pub async fn phone(
     bytes: Bytes,
 ) -> Result<Answer, Problem> {
     let input: Enrol = body(&bytes)?;
-    let opened = open(&core, &headers, &input).await?;
+    let mut opened = open(&core, &headers, &input).await?;
     let Enrols::Phone(person) = opened.doc.of else {
         return Err(Problem::new(Code::Invalid, "this code is for a device: POST /v1/devices/enrol"));
     };
-    if !opened.facts.facts.people.contains_key(&person) {
-        return Err(Problem::not_found("person"));
+    let tenant = Arc::clone(&opened.tenant);
+    let mut turn = Turn::of(&core, &tenant);
+    loop {
+        active(&opened.facts, person)?;
+        let (credential, change) = opened.phone(person, &input, &core);
+        if let Err(error) = core.commit(tenant.scope, change).await {
+            opened.lost(&core, error, &mut turn).await?;
+            continue;
+        }
+        core.facts_changed(tenant.id);
+        let minted = core.mint_for_phone(&tenant, &opened.facts, person)?;
+        return Ok(Answer::created(
+            format!("/v1/phones/{}", input.kid),
+            json!({
+                "tenant": tenant.id, "person": person, "credential": credential,
+                "host": host(&core, &headers), "token": minted.token, "expires_at": minted.expires_at,
+                "socket_url": core.socket_url,
+            }),
+        ));
     }
-    let mut ids = core.ids();
-    let mut change = opened.close(&ids);
-    let digest =
-        Digest::of(&opened.tenant.reader_key, CredentialKind::PublicKey, None, &input.key.to_bytes());
-    let credential = Credential {
-        id: CredentialId::mint(ids.now, ids.draw()),
-        person,
-        kind: CredentialKind::PublicKey,
-        digest,
-        state: CredentialState::Active,
-        validity: Validity::default(),
-        duress: false,
-    };
-    let doc = PhoneDoc {
-        id: input.kid,
-        key: input.key.clone(),
-        person,
-        credential: credential.id,
-        enrolled_at: ids.now,
-        revoked: false,
-    };
-    let draft = RecordDraft::of(RecordKind::Credential, credential.id, Expect::Absent, &credential);
-    change.records.push(RecordChange::Put(draft.under(person)));
-    let draft = RecordDraft::of(RecordKind::Phone, doc.id, Expect::Absent, &doc).under(person);
-    change.records.push(RecordChange::Put(draft.found_by(LookupSpace::Key, doc.id)));
-    let entry = trail::entry(person, "phone.enrolled", doc.id, &mut ids);
-    change.audit.push(trail::detailed(entry, &doc, &mut ids));
-    core.commit(opened.tenant.scope, change).await.map_err(raced)?;
-    core.facts_changed(opened.tenant.id);
-    let minted = core.mint_for_phone(&opened.tenant, &opened.facts, person)?;
-    Ok(Answer::created(
-        format!("/v1/phones/{}", doc.id),
-        json!({
-            "tenant": opened.tenant.id, "person": person, "credential": credential.id,
-            "host": host(&core, &headers), "token": minted.token, "expires_at": minted.expires_at,
-            "socket_url": core.socket_url,
-        }),
-    ))
 }
 
-async fn listed(
-    core: &Core,
-    headers: &HeaderMap,
-    kind: RecordKind,
-    paging: &Paging,
-) -> Result<Answer, Problem> {
-    let caller = caller(core, headers, Rights::Read).await?;
-    let (parent, after) = (paging.parent.as_deref(), paging.after.as_deref());
-    let found = core.store.records(caller.tenant.scope, kind, parent, after, paging.limit()).await?;
-    let items = found.items.iter().map(|row| shown(same, row)).collect::<Result<_, _>>()?;
-    Ok(page(items, found.next))
-}
-
-pub async fn devices(
-    State(core): State<Arc<Core>>,
-    headers: HeaderMap,
-    Query(paging): Query<Paging>,
-) -> Result<Answer, Problem> {
-    listed(&core, &headers, RecordKind::Device, &paging).await
-}
-
-pub async fn phones(
-    State(core): State<Arc<Core>>,
-    headers: HeaderMap,
-    Query(paging): Query<Paging>,
-) -> Result<Answer, Problem> {
-    listed(&core, &headers, RecordKind::Phone, &paging).await
-}
-
-/// A device or a phone by its id; what is no id is nobody's.
-async fn found(core: &Core, caller: &Caller, kind: RecordKind, id: &str) -> Result<Record, Problem> {
-    let (what, is_id) = match kind {
-        RecordKind::Device => ("device", DeviceId::parse(id).is_ok()),
-        _ => ("phone", KeyId::parse(id).is_ok()),
-    };
-    let row = if is_id { core.store.record(caller.tenant.scope, kind, id).await? } else { None };
-    row.ok_or_else(|| Problem::not_found(what))
-}
-
-/// A device with what was last seen of it.
-pub async fn show_device(
-    State(core): State<Arc<Core>>,
-    headers: HeaderMap,
-    Path(id): Path<String>,
-) -> Result<Answer, Problem> {
-    let caller = caller(&core, &headers, Rights::Read).await?;
-    let scope = caller.tenant.scope;
-    let row = found(&core, &caller, RecordKind::Device, &id).await?;
-    let mut body = shown(same, &row)?;
-    if let Some(state) = core.store.record(scope, RecordKind::DeviceState, &id).await? {
-        let state: DeviceState = state.read()?;
-        body["state"] = json!(state);
+/// Who is suspended or has left gets no phone and no token: these would tell of doors for as long as they are renewed.
+pub fn active(facts: &TenantFacts, person: PersonId) -> Result<(), Problem> {
+    let person = facts.facts.people.get(&person).ok_or_else(|| Problem::not_found("person"))?;
+    match person.state {
+        PersonState::Active => Ok(()),
+        PersonState::Suspended | PersonState::Left => {
+            Err(Problem::new(Code::Forbidden, "this person is suspended or has left"))
+        }
     }
-    Ok(Answer::ok(body).at(row.version))
-}
-
-pub async fn revoke_device(
-    State(core): State<Arc<Core>>,
-    headers: HeaderMap,
-    Path(id): Path<String>,
-) -> Result<Answer, Problem> {
-    let caller = caller(&core, &headers, Rights::Admin).await?;
-    let row = found(&core, &caller, RecordKind::Device, &id).await?;
-    let doc = DeviceDoc { revoked: true, ..row.read::<DeviceDoc>()? };
-    let mut ids = core.ids();
-    let mut change = Change::at(ids.now);
-    let draft = RecordDraft::of(RecordKind::Device, &id, Expect::Version(row.version), &doc);
-    change.records.push(RecordChange::Put(draft.under(doc.door)));
-    change.audit.push(trail::entry(&caller.name, "device.revoked", &id, &mut ids));
-    let voided = core.void_tokens(caller.tenant.id, &id, &mut change);
-    core.commit(caller.tenant.scope, change).await?;
-    core.tell_gateways(voided);
-    Ok(Answer::ok(json!({ "id": id, "revoked": true })))
-}
-
-pub async fn revoke_phone(
-    State(core): State<Arc<Core>>,
-    headers: HeaderMap,
-    Path(id): Path<String>,
-) -> Result<Answer, Problem> {
-    let caller = caller(&core, &headers, Rights::Admin).await?;
-    let row = found(&core, &caller, RecordKind::Phone, &id).await?;
-    let doc = PhoneDoc { revoked: true, ..row.read::<PhoneDoc>()? };
-    let facts = caller.facts(&core).await?;
-    let mut ids = core.ids();
-    let mut change = Change::at(ids.now);
-    let draft = RecordDraft::of(RecordKind::Phone, &id, Expect::Version(row.version), &doc);
-    change.records.push(RecordChange::Put(draft.under(doc.person)));
-    change.audit.push(trail::entry(&caller.name, "phone.revoked", &id, &mut ids));
-    change.outbox.push(publish::keys_changed(facts.tenant, doc.person, &mut ids));
-    let digest: Vec<Digest> =
-        facts.facts.credentials.get(&doc.credential).map(|one| one.digest).into_iter().collect();
-    revoke::revoke(&facts, &caller.tenant.key, &digest, &[], &mut change, &mut ids);
-    // The token is the person's: their other phones fetch a new one by themselves.
-    let voided = core.void_tokens(caller.tenant.id, &doc.person.to_string(), &mut change);
-    core.commit(caller.tenant.scope, change).await?;
-    core.facts_changed(caller.tenant.id);
-    core.tell_gateways(voided);
-    Ok(Answer::ok(json!({ "id": id, "revoked": true })))
-}
-
-/// Closes every socket of a person; their phones need new tokens.
-pub async fn sign_out(
-    State(core): State<Arc<Core>>,
-    headers: HeaderMap,
-    Path(id): Path<String>,
-) -> Result<Answer, Problem> {
-    let caller = caller(&core, &headers, Rights::Admin).await?;
-    let person = PersonId::parse(&id).map_err(|_| Problem::not_found("person"))?;
-    let mut ids = core.ids();
-    let mut change = Change::at(ids.now);
-    change.audit.push(trail::entry(&caller.name, "person.signed_out", person, &mut ids));
-    let voided = core.void_tokens(caller.tenant.id, &id, &mut change);
-    core.commit(caller.tenant.scope, change).await?;
-    core.tell_gateways(voided);
-    Ok(Answer::ok(json!({ "id": id, "signed_out": true })))
 }
 
 /// A challenge that is used up, as the store keeps it.

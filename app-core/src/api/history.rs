@@ -2,7 +2,7 @@
 
 use super::auth::caller;
 use super::problem::Problem;
-use super::reply::{Answer, PAGE_DEFAULT, page};
+use super::reply::{Answer, Nothing, PAGE_DEFAULT, Word, page};
 use crate::core::Core;
 use crate::doc::Rights;
 use crate::relay::timers::checkpoint;
@@ -26,7 +26,7 @@ pub struct EventQuery {
     after: u64,
     limit: Option<usize>,
     door: Option<String>,
-    kind: Option<String>,
+    kind: Option<Word>,
 }
 
 pub async fn events(
@@ -40,7 +40,7 @@ pub async fn events(
         Some(Ok(door)) => Some(door),
         Some(Err(error)) => return Err(Problem::field("door", error.to_string())),
     };
-    let filter = EventFilter { door, kind: query.kind, after: query.after };
+    let filter = EventFilter { door, kind: query.kind.map(|word| word.0), after: query.after };
     let limit = query.limit.unwrap_or(PAGE_DEFAULT).clamp(1, EVENTS_MAX);
     let rows = core.store.events(caller.tenant.scope, &filter, limit).await?;
     let next = (rows.len() == limit).then(|| rows.last().map(|row| row.ordinal.to_string())).flatten();
@@ -86,16 +86,33 @@ pub async fn audit(
     Ok(page(items.collect(), next))
 }
 
-pub async fn checkpoints(State(core): State<Arc<Core>>, headers: HeaderMap) -> Result<Answer, Problem> {
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CheckpointQuery {
+    /// The `next` of the page before: the ones over a smaller chain follow.
+    after: Option<u64>,
+    limit: Option<usize>,
+}
+
+/// Signed heads, newest first, with the keys that check them. Kept elsewhere, an answer is what `audit verify --keys` holds
+/// a later export against.
+pub async fn checkpoints(
+    State(core): State<Arc<Core>>,
+    headers: HeaderMap,
+    Query(query): Query<CheckpointQuery>,
+) -> Result<Answer, Problem> {
     let caller = caller(&core, &headers, Rights::Admin).await?;
-    let notes = core.store.checkpoints(caller.tenant.scope).await?;
+    let limit = query.limit.unwrap_or(PAGE_DEFAULT).clamp(1, EVENTS_MAX);
+    let rows = core.store.checkpoints(caller.tenant.scope, query.after, limit).await?;
+    let next = (rows.len() == limit).then(|| rows.last().map(|(size, _)| size.to_string())).flatten();
+    let notes: Vec<String> = rows.into_iter().map(|(_, note)| note).collect();
     let keys: Vec<Value> =
         caller.tenant.trusted().into_iter().map(|(kid, key)| json!({ "kid": kid, "key": key })).collect();
-    Ok(Answer::ok(json!({ "tenant": caller.tenant.id, "notes": notes, "keys": keys })))
+    Ok(Answer::ok(json!({ "tenant": caller.tenant.id, "notes": notes, "keys": keys, "next": next })))
 }
 
 /// Signs the chain as it is now, instead of within the next half minute.
-pub async fn sign(State(core): State<Arc<Core>>, headers: HeaderMap) -> Result<Answer, Problem> {
+pub async fn sign(State(core): State<Arc<Core>>, headers: HeaderMap, _: Nothing) -> Result<Answer, Problem> {
     let caller = caller(&core, &headers, Rights::Admin).await?;
     let size = checkpoint(&core, caller.tenant.id, 0).await?;
     Ok(Answer { status: 201, ..Answer::ok(json!({ "size": size })) })

@@ -210,6 +210,10 @@ pub async fn finish(State(core): State<Arc<Core>>, request: Request, next: Next)
             .headers_mut()
             .insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
         response.headers_mut().remove(header::CONTENT_LENGTH);
+        if status == 401 {
+            // RFC 9110, 11.6.1. A proof of key is no scheme of HTTP: where one was wanted, an API key would be as well.
+            response.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+        }
         if matches!(status, 429 | 503) {
             let seconds = problem.retry_after_s.unwrap_or(1);
             response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(seconds));

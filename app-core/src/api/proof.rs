@@ -2,7 +2,7 @@
 //! token with the signed time and the socket's address. No clock is needed on the other side.
 
 use super::auth::caller;
-use super::enrol::spent;
+use super::enrol::{active, spent};
 use super::problem::{Code, Problem};
 use super::reply::{Answer, body};
 use crate::core::Core;
@@ -126,6 +126,7 @@ pub async fn phone_token(
     }
     let tenant = core.tenant(row.tenant).await?;
     let facts = tenant.facts(&core.store, core.clock.now()).await?;
+    active(&facts, doc.person)?;
     spend(&core, tenant.scope, &proved).await?;
     let minted = core.mint_for_phone(&tenant, &facts, doc.person)?;
     Ok(Answer::ok(json!({

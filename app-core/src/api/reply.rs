@@ -8,6 +8,8 @@ use crate::store::change::{Change, Committed, OnceDraft};
 use crate::store::kind::OnceSpace;
 use crate::store::{StoreError, TenantScope};
 use axum::Json;
+use axum::body::Bytes;
+use axum::extract::{FromRequest, Request};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use base64::Engine as _;
@@ -81,23 +83,18 @@ pub fn etag(version: u64) -> String {
 /// The version that a change was made from. Required where a thing is replaced.
 pub fn if_match(headers: &HeaderMap) -> Result<Option<u64>, Problem> {
     let Some(value) = headers.get(header::IF_MATCH) else { return Ok(None) };
-    let text = value.to_str().unwrap_or("").trim().trim_start_matches("W/").trim_matches('"');
+    let text = value.to_str().unwrap_or("").trim();
+    // Whatever it is at, as long as it is there.
+    if text == "*" {
+        return Ok(None);
+    }
+    let text = text.trim_start_matches("W/").trim_matches('"');
     match text.parse() {
         Ok(version) => Ok(Some(version)),
         Err(_) => Err(Problem::new(
             Code::Malformed,
             "If-Match: send the ETag of the thing as it was read, like \"3\"",
         )),
-    }
-}
-
-/// A conflict is the caller's own when it named a version.
-pub fn stale(error: StoreError, named: bool) -> Problem {
-    match error {
-        StoreError::Conflict { what, found, .. } if named => {
-            Problem::new(Code::Changed, format!("{what} is at {found} now; read it again"))
-        }
-        other => other.into(),
     }
 }
 
@@ -262,17 +259,56 @@ impl Once {
     }
 }
 
+/// The body of a request that says all in its path: none, or an empty object.
+pub struct Nothing;
+
+impl<S: Send + Sync> FromRequest<S> for Nothing {
+    type Rejection = Response;
+
+    async fn from_request(request: Request, state: &S) -> Result<Self, Response> {
+        let bytes = Bytes::from_request(request, state).await.map_err(IntoResponse::into_response)?;
+        let empty = bytes.is_empty()
+            || matches!(serde_json::from_slice(&bytes), Ok(Value::Object(held)) if held.is_empty());
+        if empty {
+            Ok(Self)
+        } else {
+            Err(Problem::new(Code::Invalid, "this takes no fields").into_response())
+        }
+    }
+}
+
+/// A word of a query. No id or kind has a control character, and not every database takes them all.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(try_from = "String")]
+pub struct Word(pub String);
+
+impl TryFrom<String> for Word {
+    type Error = &'static str;
+
+    fn try_from(text: String) -> Result<Self, Self::Error> {
+        if text.chars().any(char::is_control) { Err("control characters are in it") } else { Ok(Self(text)) }
+    }
+}
+
 /// `?limit=50&after=…`
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Paging {
     pub limit: Option<usize>,
-    pub after: Option<String>,
+    after: Option<Word>,
     /// Of the kinds that stand under something: only these.
-    pub parent: Option<String>,
+    parent: Option<Word>,
 }
 
 impl Paging {
+    pub fn after(&self) -> Option<&str> {
+        self.after.as_ref().map(|word| word.0.as_str())
+    }
+
+    pub fn parent(&self) -> Option<&str> {
+        self.parent.as_ref().map(|word| word.0.as_str())
+    }
+
     pub fn limit(&self) -> usize {
         self.limit.unwrap_or(PAGE_DEFAULT).clamp(1, PAGE_MAX)
     }

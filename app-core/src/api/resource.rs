@@ -1,9 +1,10 @@
 //! What all things of the API have in common: list, make, read, replace, change, delete, with versions, idempotency
 //! and an audit entry each. What differs is a row of the registry.
 
-use super::auth::caller;
+use super::auth::{Caller, caller};
 use super::problem::{Code, Problem};
-use super::reply::{Answer, Once, Paging, body, fields, if_match, page, stale};
+use super::reply::{Answer, Once, Paging, body, fields, if_match, page};
+use super::turn::Turn;
 use crate::core::Core;
 use crate::core::tenant::Tenant;
 use crate::decide::{revoke, travel};
@@ -18,7 +19,7 @@ use crate::trail;
 use axum::Router;
 use axum::body::Bytes;
 use axum::extract::{Path, Query, State};
-use axum::http::HeaderMap;
+use axum::http::{HeaderMap, header};
 use axum::routing::get;
 use keyway_domain::credential::Digest;
 use keyway_domain::id::PersonId;
@@ -35,6 +36,9 @@ pub struct Resource {
     pub kind: RecordKind,
     pub mint: fn(&mut Ids) -> String,
     pub is_id: fn(&str) -> bool,
+    /// The fields of what stands inside its document, each by a path in which `*` is every element of a list. The domain
+    /// reads over what it does not know, so that doors may be older than core; a caller who slips is told.
+    pub parts: &'static [(&'static str, &'static [&'static str])],
     /// Checks what came and makes the document.
     pub make: fn(Draft<'_>) -> Result<Made, Problem>,
     /// The document as people see it, without what is not theirs.
@@ -62,6 +66,35 @@ pub struct Made {
     pub restored: Vec<Digest>,
     /// Whose keys have changed.
     pub tell: Vec<PersonId>,
+    /// Whose tokens are void from now on.
+    pub void: Vec<PersonId>,
+    /// It is new and refers to nothing.
+    pub alone: bool,
+}
+
+impl Resource {
+    fn made(&self, draft: Draft<'_>) -> Result<Made, Problem> {
+        for (path, known) in self.parts {
+            let names: Vec<&str> = path.split('/').collect();
+            if let Some(slip) = unknown(&draft.body, &names, known) {
+                let known = known.join("`, `");
+                return Err(Problem::field(&slip, format!("unknown field, expected one of `{known}`")));
+            }
+        }
+        (self.make)(draft)
+    }
+}
+
+/// Where in a part of a body a field stands that is none of the known ones. What is no object is somebody else's problem.
+fn unknown(value: &Value, path: &[&str], known: &[&str]) -> Option<String> {
+    let Some((name, rest)) = path.split_first() else {
+        return value.as_object()?.keys().find(|name| !known.contains(&name.as_str())).cloned();
+    };
+    if *name == "*" {
+        let mut found = value.as_array()?.iter().enumerate();
+        return found.find_map(|(place, one)| Some(format!("{place}/{}", unknown(one, rest, known)?)));
+    }
+    Some(format!("{name}/{}", unknown(value.get(name)?, rest, known)?))
 }
 
 impl Draft<'_> {
@@ -178,7 +211,7 @@ async fn list(
     paging: &Paging,
 ) -> Result<Answer, Problem> {
     let caller = caller(core, headers, Rights::Read).await?;
-    let (parent, after) = (paging.parent.as_deref(), paging.after.as_deref());
+    let (parent, after) = (paging.parent(), paging.after());
     let found = core.store.records(caller.tenant.scope, resource.kind, parent, after, paging.limit()).await?;
     let items = found.items.iter().map(|row| shown(resource.show, row)).collect::<Result<_, _>>()?;
     Ok(page(items, found.next))
@@ -195,35 +228,48 @@ async fn create(
     if let Some(earlier) = once.earlier(core, caller.tenant.scope).await? {
         return Ok(earlier);
     }
-    let facts = caller.facts(core).await?;
-    let mut ids = core.ids();
-    let id = (resource.mint)(&mut ids);
     let body = without_ours(body(bytes)?)?;
-    let draft = Draft { id: &id, body, before: None, tenant: &caller.tenant, facts: &facts };
-    let made = (resource.make)(draft)?;
-    let action = format!("{}.created", resource.one);
-    let change =
-        change(resource, &caller.name, &action, &id, Expect::Absent, &made, &caller.tenant, &facts, &mut ids);
-    let now = ids.now;
-    let row = Record {
-        tenant: caller.tenant.id,
-        kind: resource.kind,
-        id: id.clone(),
-        version: 1,
-        parent: None,
-        doc: made.doc.to_string(),
-        created_at: now,
-        changed_at: now,
-    };
-    travels(&facts, &row, now)?;
-    let body = shown(resource.show, &row)?;
-    let answer = once
-        .commit(core, caller.tenant.scope, change, |_| {
-            Answer::created(format!("/v1/{}/{id}", resource.path), body).at(1)
-        })
-        .await?;
-    core.facts_changed(caller.tenant.id);
-    Ok(answer)
+    let mut turn = Turn::of(core, &caller.tenant);
+    loop {
+        let facts = caller.facts(core).await?;
+        let mut ids = core.ids();
+        let id = (resource.mint)(&mut ids);
+        let draft =
+            Draft { id: &id, body: body.clone(), before: None, tenant: &caller.tenant, facts: &facts };
+        let made = resource.made(draft)?;
+        let row = Record {
+            tenant: caller.tenant.id,
+            kind: resource.kind,
+            id: id.clone(),
+            version: 1,
+            parent: None,
+            doc: made.doc.to_string(),
+            created_at: ids.now,
+            changed_at: ids.now,
+        };
+        travels(&facts, &row, ids.now)?;
+        let shown = shown(resource.show, &row)?;
+        let put = Put { resource, action: "created", id: &id, expect: Expect::Absent, made: &made };
+        let change = put.change(&caller, &facts, &mut ids);
+        let answer = Answer::created(format!("/v1/{}/{id}", resource.path), shown).at(1);
+        match once.commit(core, caller.tenant.scope, change, |_| answer).await {
+            Ok(answer) => {
+                core.facts_changed(caller.tenant.id);
+                return Ok(answer);
+            }
+            Err(problem) => turn.again(problem).await?,
+        }
+    }
+}
+
+/// The version that the caller has changed from, if they named one, has to be the one that is there.
+pub fn moved(named: Option<u64>, row: &Record) -> Result<(), Problem> {
+    match named {
+        Some(version) if version != row.version => {
+            Err(Problem::new(Code::Changed, format!("it is at version {} now; read it again", row.version)))
+        }
+        _ => Ok(()),
+    }
 }
 
 async fn replace(
@@ -236,35 +282,40 @@ async fn replace(
 ) -> Result<Answer, Problem> {
     let caller = caller(core, headers, Rights::Write).await?;
     let named = if_match(headers)?;
-    if named.is_none() && !patch {
+    if !patch && !headers.contains_key(header::IF_MATCH) {
         return Err(Problem::new(
             Code::NeedsMatch,
             "send If-Match with the ETag of the thing as it was read",
         ));
     }
-    let row = find(core, resource, &caller.tenant, id).await?;
-    if named.is_some_and(|version| version != row.version) {
-        return Err(Problem::new(
-            Code::Changed,
-            format!("it is at version {} now; read it again", row.version),
-        ));
+    let mut turn = Turn::of(core, &caller.tenant);
+    loop {
+        let row = find(core, resource, &caller.tenant, id).await?;
+        moved(named, &row)?;
+        let before: Value = row.read()?;
+        let given: Value = body(bytes)?;
+        let whole = if patch { merged((resource.show)(before.clone()), given) } else { given };
+        let facts = caller.facts(core).await?;
+        let body = without_ours(whole)?;
+        let draft = Draft { id, body, before: Some(before), tenant: &caller.tenant, facts: &facts };
+        let made = resource.made(draft)?;
+        let mut ids = core.ids();
+        let expect = Expect::Version(row.version);
+        let row = Record { version: row.version + 1, doc: made.doc.to_string(), changed_at: ids.now, ..row };
+        travels(&facts, &row, ids.now)?;
+        let put = Put { resource, action: "changed", id, expect, made: &made };
+        let mut change = put.change(&caller, &facts, &mut ids);
+        let void = |person: &PersonId| core.void_tokens(caller.tenant.id, &person.to_string(), &mut change);
+        let voided: Vec<String> = made.void.iter().filter_map(void).collect();
+        match core.commit(caller.tenant.scope, change).await {
+            Ok(_) => {
+                core.facts_changed(caller.tenant.id);
+                core.tell_gateways(voided);
+                return Ok(Answer::ok(shown(resource.show, &row)?).at(row.version));
+            }
+            Err(error) => turn.again(error.into()).await?,
+        }
     }
-    let before: Value = row.read()?;
-    let given: Value = body(bytes)?;
-    let whole = if patch { merged((resource.show)(before.clone()), given) } else { given };
-    let facts = caller.facts(core).await?;
-    let draft =
-        Draft { id, body: without_ours(whole)?, before: Some(before), tenant: &caller.tenant, facts: &facts };
-    let made = (resource.make)(draft)?;
-    let mut ids = core.ids();
-    let expect = Expect::Version(row.version);
-    let row = Record { version: row.version + 1, doc: made.doc.to_string(), changed_at: ids.now, ..row };
-    travels(&facts, &row, ids.now)?;
-    let action = format!("{}.changed", resource.one);
-    let change = change(resource, &caller.name, &action, id, expect, &made, &caller.tenant, &facts, &mut ids);
-    core.commit(caller.tenant.scope, change).await.map_err(|error| stale(error, named.is_some()))?;
-    core.facts_changed(caller.tenant.id);
-    Ok(Answer::ok(shown(resource.show, &row)?).at(row.version))
 }
 
 /// Refuses what no door could be told any more.
@@ -285,52 +336,65 @@ fn travels(facts: &TenantFacts, row: &Record, now: UnixMs) -> Result<(), Problem
 async fn remove(core: &Core, resource: &Resource, headers: &HeaderMap, id: &str) -> Result<Answer, Problem> {
     let caller = caller(core, headers, Rights::Write).await?;
     let named = if_match(headers)?;
-    let row = find(core, resource, &caller.tenant, id).await?;
-    let facts = caller.facts(core).await?;
-    if let Some(why) = (resource.held_by)(id, &facts) {
-        return Err(Problem::new(Code::InUse, why));
+    let mut turn = Turn::of(core, &caller.tenant);
+    loop {
+        let row = find(core, resource, &caller.tenant, id).await?;
+        moved(named, &row)?;
+        let facts = caller.facts(core).await?;
+        if let Some(why) = (resource.held_by)(id, &facts) {
+            return Err(Problem::new(Code::InUse, why));
+        }
+        let mut ids = core.ids();
+        // Guarded by the facts: nobody refers to it meanwhile.
+        let mut change = Change { if_facts: Some(facts.version), ..Change::at(ids.now) };
+        let expect = Expect::Version(row.version);
+        change.records.push(RecordChange::Delete { kind: resource.kind, id: id.to_owned(), expect });
+        let action = format!("{}.deleted", resource.one);
+        change.audit.push(trail::entry(&caller.name, &action, id, &mut ids));
+        let gone = revoke::deleted(resource.kind, id, &facts);
+        revoke::revoke(&facts, &caller.tenant.key, &gone, &[], &mut change, &mut ids);
+        match core.commit(caller.tenant.scope, change).await {
+            Ok(_) => {
+                core.facts_changed(caller.tenant.id);
+                return Ok(Answer { status: 204, ..Answer::ok(Value::Null) });
+            }
+            Err(error) => turn.again(error.into()).await?,
+        }
     }
-    let mut ids = core.ids();
-    let expect = Expect::Version(named.unwrap_or(row.version));
-    let mut change = Change::at(ids.now);
-    change.records.push(RecordChange::Delete { kind: resource.kind, id: id.to_owned(), expect });
-    let action = format!("{}.deleted", resource.one);
-    change.audit.push(trail::entry(&caller.name, &action, id, &mut ids));
-    let gone = revoke::deleted(resource.kind, id, &facts);
-    revoke::revoke(&facts, &caller.tenant.key, &gone, &[], &mut change, &mut ids);
-    core.commit(caller.tenant.scope, change).await.map_err(|error| stale(error, named.is_some()))?;
-    core.facts_changed(caller.tenant.id);
-    Ok(Answer { status: 204, ..Answer::ok(Value::Null) })
 }
 
-#[expect(clippy::too_many_arguments, reason = "a change is made of exactly these")]
-fn change(
-    resource: &Resource,
-    actor: &str,
-    action: &str,
-    id: &str,
+/// A thing as it is put, whether it was there or not.
+struct Put<'p> {
+    resource: &'p Resource,
+    action: &'static str,
+    id: &'p str,
     expect: Expect,
-    made: &Made,
-    tenant: &Tenant,
-    facts: &TenantFacts,
-    ids: &mut Ids,
-) -> Change {
-    let mut change = Change::at(ids.now);
-    let entry = trail::entry(actor, action, id, ids);
-    change.audit.push(trail::detailed(entry, &audited(made.doc.clone()), ids));
-    change.records.push(RecordChange::Put(RecordDraft {
-        kind: resource.kind,
-        id: id.to_owned(),
-        expect,
-        parent: made.parent.clone(),
-        doc: made.doc.to_string(),
-        lookups: Vec::new(),
-    }));
-    for person in &made.tell {
-        change.outbox.push(publish::keys_changed(facts.tenant, *person, ids));
+    made: &'p Made,
+}
+
+impl Put<'_> {
+    fn change(&self, caller: &Caller, facts: &TenantFacts, ids: &mut Ids) -> Change {
+        let Self { resource, made, .. } = self;
+        // What refers to nothing is right whatever the facts are: a hundred of them are committed together.
+        let if_facts = (!made.alone).then_some(facts.version);
+        let mut change = Change { if_facts, ..Change::at(ids.now) };
+        let action = format!("{}.{}", resource.one, self.action);
+        let entry = trail::entry(&caller.name, &action, self.id, ids);
+        change.audit.push(trail::detailed(entry, &audited(made.doc.clone()), ids));
+        change.records.push(RecordChange::Put(RecordDraft {
+            kind: resource.kind,
+            id: self.id.to_owned(),
+            expect: self.expect,
+            parent: made.parent.clone(),
+            doc: made.doc.to_string(),
+            lookups: Vec::new(),
+        }));
+        for person in &made.tell {
+            change.outbox.push(publish::keys_changed(facts.tenant, *person, ids));
+        }
+        revoke::revoke(facts, &caller.tenant.key, &made.revoked, &made.restored, &mut change, ids);
+        change
     }
-    revoke::revoke(facts, &tenant.key, &made.revoked, &made.restored, &mut change, ids);
-    change
 }
 
 /// A document in the audit trail, without what could be guessed from it.
@@ -348,6 +412,16 @@ fn audited(doc: Value) -> Value {
 mod tests {
     use super::*;
     use serde_json::json;
+
+    #[test]
+    fn slips_inside_a_document_are_found() {
+        let body = json!({"validity": {"untl": 5}, "weekly": [{"days": 1}, {"windows": [{"form": 2}]}]});
+        let check = |path: &str, known: &[&str]| unknown(&body, &path.split('/').collect::<Vec<_>>(), known);
+        assert_eq!(check("validity", &["from", "until"]).as_deref(), Some("validity/untl"));
+        assert_eq!(check("weekly/*/windows/*", &["from"]).as_deref(), Some("weekly/1/windows/0/form"));
+        assert_eq!(check("weekly/*", &["days", "windows"]), None);
+        assert_eq!(check("absent/*", &[]), None);
+    }
 
     #[test]
     fn a_merge_patch() {

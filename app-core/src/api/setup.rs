@@ -3,7 +3,7 @@
 
 use super::auth::{KEY_PREFIX, administrator, caller};
 use super::problem::{Code, Problem};
-use super::reply::{Answer, Once, Paging, body, page};
+use super::reply::{Answer, Nothing, Once, Paging, body, page};
 use crate::core::tenant::reader_key_name;
 use crate::core::{Core, keys, sha256_hex};
 use crate::doc::{ApiKeyDoc, KeyPurpose, READER_KEY, Rights};
@@ -11,6 +11,7 @@ use crate::ids::Ids;
 use crate::source::random;
 use crate::store::change::{Change, Expect, RecordChange, RecordDraft};
 use crate::store::kind::{LookupSpace, RecordKind};
+use crate::store::row::Record;
 use crate::store::{System, TenantScope};
 use crate::trail;
 use axum::body::Bytes;
@@ -128,13 +129,26 @@ pub async fn key_for_tenant(
     once.commit(&core, scope, change, |_| Answer::created(format!("/v1/keys/{}", key.id), shown)).await
 }
 
+pub async fn show(
+    State(core): State<Arc<Core>>,
+    headers: HeaderMap,
+    Path(id): Path<String>,
+) -> Result<Answer, Problem> {
+    administrator(&core, &headers)?;
+    let missing = || Problem::not_found("tenant");
+    let tenant = TenantId::parse(&id).map_err(|_| missing())?;
+    let row =
+        core.store.record(TenantScope::of(tenant), RecordKind::Tenant, &id).await?.ok_or_else(missing)?;
+    Ok(Answer::ok(super::resource::shown(super::resource::same, &row)?).at(row.version))
+}
+
 pub async fn list(
     State(core): State<Arc<Core>>,
     headers: HeaderMap,
     Query(paging): Query<Paging>,
 ) -> Result<Answer, Problem> {
     administrator(&core, &headers)?;
-    let after = paging.after.as_deref();
+    let after = paging.after();
     let found = core.store.records_of_all(SYSTEM, RecordKind::Tenant, after, paging.limit()).await?;
     let items = found.items.iter().map(|row| super::resource::shown(super::resource::same, row));
     Ok(page(items.collect::<Result<_, _>>()?, found.next))
@@ -161,6 +175,9 @@ pub async fn make_key(
         return Ok(earlier);
     }
     let input: KeyInput = body(&bytes)?;
+    if input.life_s == Some(0) {
+        return Err(Problem::field("life_s", "1 or more; without it the key holds until it is revoked"));
+    }
     let mut ids = core.ids();
     let expires_at = input.life_s.map(|life_s| ids.now.plus(life_s.saturating_mul(1000)));
     let (key, draft, secret) = new_key(check_name(&input.name)?, input.rights, expires_at, &mut ids);
@@ -185,21 +202,36 @@ pub async fn keys(
 ) -> Result<Answer, Problem> {
     let caller = caller(&core, &headers, Rights::Admin).await?;
     let scope = caller.tenant.scope;
-    let found =
-        core.store.records(scope, RecordKind::ApiKey, None, paging.after.as_deref(), paging.limit()).await?;
+    let found = core.store.records(scope, RecordKind::ApiKey, None, paging.after(), paging.limit()).await?;
     let items = found.items.iter().map(|row| super::resource::shown(super::resource::same, row));
     Ok(page(items.collect::<Result<_, _>>()?, found.next))
+}
+
+async fn found(core: &Core, scope: TenantScope, id: &str) -> Result<Record, Problem> {
+    let id = ApiKeyId::parse(id).map_err(|_| Problem::not_found("key"))?;
+    let row = core.store.record(scope, RecordKind::ApiKey, &id.to_string()).await?;
+    row.ok_or_else(|| Problem::not_found("key"))
+}
+
+pub async fn show_key(
+    State(core): State<Arc<Core>>,
+    headers: HeaderMap,
+    Path(id): Path<String>,
+) -> Result<Answer, Problem> {
+    let caller = caller(&core, &headers, Rights::Admin).await?;
+    let row = found(&core, caller.tenant.scope, &id).await?;
+    Ok(Answer::ok(super::resource::shown(super::resource::same, &row)?).at(row.version))
 }
 
 pub async fn revoke_key(
     State(core): State<Arc<Core>>,
     headers: HeaderMap,
     Path(id): Path<String>,
+    _: Nothing,
 ) -> Result<Answer, Problem> {
     let caller = caller(&core, &headers, Rights::Admin).await?;
     let scope = caller.tenant.scope;
-    let row = core.store.record(scope, RecordKind::ApiKey, &id).await?;
-    let row = row.ok_or_else(|| Problem::not_found("key"))?;
+    let row = found(&core, scope, &id).await?;
     let mut key: ApiKeyDoc = row.read()?;
     if key.id.to_string() == caller.name {
         return Err(Problem::new(Code::InUse, "a key does not revoke itself; use another one"));

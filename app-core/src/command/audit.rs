@@ -28,8 +28,9 @@ pub enum AuditVerb {
     Verify {
         #[arg(value_name = "FILE")]
         file: PathBuf,
-        /// Keys to trust, as a JWKS. Without it the keys in the export itself are used, which shows mistakes but not a
-        /// forger who made his own
+        /// What was kept elsewhere: an answer of GET /v1/audit/checkpoints. Its keys are trusted and no others, and what it
+        /// says was signed has to be in the chain, so that a tail cannot be cut off. A JWKS will do for the keys alone.
+        /// Without it the keys in the export itself are used, which shows mistakes but not a forger who made his own
         #[arg(long, value_name = "FILE")]
         keys: Option<PathBuf>,
     },
@@ -131,7 +132,16 @@ impl Export {
 /// Reads a tenant's chain up to where it ended when the reading began.
 pub async fn read(store: &Store, scope: TenantScope) -> Result<Export, StoreError> {
     // Checkpoints first: entries that they cover are there when they are.
-    let checkpoints = store.checkpoints(scope).await?;
+    let mut checkpoints: Vec<(u64, String)> = Vec::new();
+    loop {
+        let before = checkpoints.last().map(|(size, _)| *size);
+        let page = store.checkpoints(scope, before, PAGE_MAX).await?;
+        if page.is_empty() {
+            break;
+        }
+        checkpoints.extend(page);
+    }
+    let checkpoints: Vec<String> = checkpoints.into_iter().rev().map(|(_, note)| note).collect();
     let size = store.audit_head(scope).await?.size;
     let mut lines = Vec::new();
     while (lines.len() as u64) < size {
@@ -160,30 +170,55 @@ pub async fn read(store: &Store, scope: TenantScope) -> Result<Export, StoreErro
     Ok(Export { tenant: scope.tenant(), keys, lines, checkpoints })
 }
 
-#[derive(Deserialize)]
-struct Jwks {
-    keys: Vec<Jwk>,
+/// What somebody kept: keys to trust, and signed heads that a later export must contain.
+#[derive(Debug)]
+struct Kept {
+    keys: Vec<NamedKey>,
+    notes: Vec<String>,
 }
 
 #[derive(Deserialize)]
-struct Jwk {
-    kid: String,
-    crv: String,
-    x: String,
+struct KeptFile {
+    keys: Vec<KeptKey>,
+    #[serde(default)]
+    notes: Vec<String>,
 }
 
-/// The Ed25519 keys of a JWKS: core signs checkpoints with nothing else. Keys of others are left out.
-fn trusted(text: &str) -> anyhow::Result<Vec<NamedKey>> {
-    let jwks: Jwks = serde_json::from_str(text).context("expected a JWKS: {\"keys\": […]}")?;
-    let mut keys = Vec::new();
-    for jwk in jwks.keys.iter().filter(|jwk| jwk.crv == "Ed25519") {
-        let kid = KeyId::parse(&jwk.kid).with_context(|| format!("the key id {}", jwk.kid))?;
-        let bytes = URL_SAFE_NO_PAD.decode(&jwk.x).with_context(|| format!("the key {}", jwk.kid))?;
-        let key =
-            PublicKey::parse(Algorithm::EdDSA, &bytes).with_context(|| format!("the key {}", jwk.kid))?;
-        keys.push(NamedKey { kid, key });
+/// A key of the API's answer, of a JWKS, or of an export's header.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum KeptKey {
+    Answer { kid: KeyId, key: PublicKey },
+    Jwk { kid: KeyId, crv: String, x: String },
+    Header(NamedKey),
+}
+
+impl KeptKey {
+    /// Core signs checkpoints with Ed25519 and nothing else: keys of others are left out.
+    fn named(self) -> anyhow::Result<Option<NamedKey>> {
+        Ok(match self {
+            Self::Answer { kid, key } => Some(NamedKey { kid, key }),
+            Self::Header(key) => Some(key),
+            Self::Jwk { crv, .. } if crv != "Ed25519" => None,
+            Self::Jwk { kid, x, .. } => {
+                let bytes = URL_SAFE_NO_PAD.decode(&x).with_context(|| format!("the key {kid}"))?;
+                let key =
+                    PublicKey::parse(Algorithm::EdDSA, &bytes).with_context(|| format!("the key {kid}"))?;
+                Some(NamedKey { kid, key })
+            }
+        })
     }
-    Ok(keys)
+}
+
+impl Kept {
+    fn parse(text: &str) -> anyhow::Result<Self> {
+        let file: KeptFile = serde_json::from_str(text)
+            .context("expected an answer of GET /v1/audit/checkpoints, or a JWKS: {\"keys\": […]}")?;
+        let keys = file.keys.into_iter().filter_map(|key| key.named().transpose());
+        let keys = keys.collect::<anyhow::Result<Vec<_>>>()?;
+        anyhow::ensure!(!keys.is_empty(), "no Ed25519 key is in it: nothing could be checked against it");
+        Ok(Self { keys, notes: file.notes })
+    }
 }
 
 pub async fn run(verb: AuditVerb, options: StoreOptions) -> anyhow::Result<String> {
@@ -192,6 +227,8 @@ pub async fn run(verb: AuditVerb, options: StoreOptions) -> anyhow::Result<Strin
             let store = Store::open(StoreOptions { migrate: false, ..options }).await?;
             let export = read(&store, TenantScope::of(tenant)).await?;
             store.close().await;
+            // Every tenant's chain begins with its making.
+            anyhow::ensure!(!export.lines.is_empty(), "there is no tenant {tenant} in this database");
             std::fs::write(&file, export.to_text()).with_context(|| format!("writing {}", file.display()))?;
             Ok(format!(
                 "wrote {} entries and {} checkpoints of {tenant} to {}",
@@ -204,14 +241,15 @@ pub async fn run(verb: AuditVerb, options: StoreOptions) -> anyhow::Result<Strin
             let read = |path: &PathBuf| {
                 std::fs::read_to_string(path).with_context(|| format!("reading {}", path.display()))
             };
-            let export = Export::parse(&read(&file)?).with_context(|| file.display().to_string())?;
+            let mut export = Export::parse(&read(&file)?).with_context(|| file.display().to_string())?;
             let own = keys.is_none();
-            let keys = match keys {
-                Some(path) => trusted(&read(&path)?).with_context(|| path.display().to_string())?,
-                None => export.keys.clone(),
+            let kept = match keys {
+                Some(path) => Kept::parse(&read(&path)?).with_context(|| path.display().to_string())?,
+                None => Kept { keys: export.keys.clone(), notes: Vec::new() },
             };
+            export.checkpoints.extend(kept.notes);
             let verified =
-                export.verify(&keys).with_context(|| format!("{} does not hold", file.display()))?;
+                export.verify(&kept.keys).with_context(|| format!("{} does not hold", file.display()))?;
             Ok(told(&export, &verified, own))
         }
     }
@@ -224,6 +262,9 @@ fn told(export: &Export, verified: &Verified, own_keys: bool) -> String {
     );
     if verified.signed_up_to < verified.entries {
         text.push_str("; what comes after it is bound by hashes only");
+    }
+    if verified.signed_up_to < verified.entries && export.checkpoints.is_empty() {
+        text.push_str("\nno checkpoint is in it: whether entries are missing at its end cannot be told");
     }
     if own_keys && !export.checkpoints.is_empty() {
         text.push_str(

@@ -21,6 +21,8 @@ pub struct Tenant {
     pub reader_key: Zeroizing<[u8; 32]>,
     /// Held while the facts are read anew, so that a hundred requests read them once.
     facts: tokio::sync::Mutex<Held>,
+    /// Whoever has lost a race over the facts changes them in turn from then on, so that nobody loses for ever.
+    pub turn: tokio::sync::Mutex<()>,
 }
 
 /// The facts in memory, and what this process has committed beyond them, by the version that it led to.
@@ -67,7 +69,14 @@ impl Tenant {
         let reader = store.record(scope, RecordKind::Setting, READER_KEY).await?.ok_or_else(missing)?;
         let sealed: SealedDoc = reader.read()?;
         let reader_key = keys::open_sealed(root, &reader_key_name(id), &sealed.sealed)?;
-        Ok(Self { id, scope, key, reader_key, facts: tokio::sync::Mutex::default() })
+        Ok(Self {
+            id,
+            scope,
+            key,
+            reader_key,
+            facts: tokio::sync::Mutex::default(),
+            turn: tokio::sync::Mutex::default(),
+        })
     }
 
     /// What devices of this tenant trust.

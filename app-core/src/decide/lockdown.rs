@@ -28,7 +28,7 @@ pub fn activate(
     actor: &str,
     ids: &mut Ids,
 ) -> Result<(LockdownStatement, Change), &'static str> {
-    if facts.lockdowns.statements.len() >= STATEMENTS_MAX {
+    if facts.lockdowns.in_force(ids.now).statements.len() >= STATEMENTS_MAX {
         return Err("32 lockdowns are in force, which is what a door can hold; revert one first");
     }
     let statement = LockdownStatement {

@@ -93,7 +93,7 @@ pub fn sync(
         version: facts.version + doc.body.version,
         mode: door.mode,
         mode_version: door.mode_version,
-        lockdowns: facts.lockdowns.clone(),
+        lockdowns: facts.lockdowns.in_force(now),
         bundle_version: doc.body.version,
     };
     let sure =

@@ -56,15 +56,20 @@ async fn decide(core: &Core, call: &Call, jws: &str) -> Result<CommandRow, Refus
     let asker = Asker { name: phone.person.to_string(), person: Some(phone.person), phone: Some(phone.id) };
     let row = command(core, call.tenant, &wish, &asker, By::Credential(phone.credential), None).await?;
     // The id of somebody else's request: it is theirs.
-    if row.phone == Some(phone.id) { Ok(row) } else { Err(Refused::NotProven) }
+    if row.phone != Some(phone.id) {
+        return Err(Refused::NotProven);
+    }
+    if row.command.door != wish.door {
+        return Err(Refused::Unfit("this request id was used for another door; make a new one".into()));
+    }
+    Ok(row)
 }
 
 fn refusal(unfit: Unfit) -> Refused {
     match unfit {
         Unfit::Signature => Refused::NotProven,
-        Unfit::Late => Refused::Late,
         Unfit::NoDoor => Refused::NotFound("door"),
-        Unfit::TooLong | Unfit::NoDevice => Refused::Unfit(unfit.to_string()),
+        Unfit::Late | Unfit::TooLong | Unfit::NoDevice => Refused::Unfit(unfit.to_string()),
     }
 }
 

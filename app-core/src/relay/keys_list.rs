@@ -13,6 +13,7 @@ use keyway_domain::grant::{Grant, Who};
 use keyway_domain::id::{DoorId, PersonId};
 use keyway_domain::message::phone::{KeysReply, PhoneKey, StateGet};
 use keyway_domain::message::publication::DoorState;
+use keyway_domain::person::PersonState;
 use std::sync::Arc;
 
 pub const KEYS: Method = Method { name: "keys.list", serve: |core, call| keys(core, call).boxed() };
@@ -21,9 +22,10 @@ pub const STATE: Method = Method { name: "state.get", serve: |core, call| state(
 /// A reply fits a frame: whoever holds more is shown the first ones by name and finds the rest by asking for it.
 const KEYS_MAX: usize = 300;
 
-/// The doors that an enabled grant of this person speaks of, sorted by door.
+/// The doors that an enabled grant of this person speaks of, sorted by door. None for who is suspended or has left.
 pub fn held(facts: &TenantFacts, person: PersonId) -> Vec<PhoneKey> {
-    let Some(person) = facts.facts.people.get(&person) else { return Vec::new() };
+    let person = facts.facts.people.get(&person).filter(|person| person.state == PersonState::Active);
+    let Some(person) = person else { return Vec::new() };
     let speaks = |grant: &&Grant| {
         grant.enabled
             && match grant.who {

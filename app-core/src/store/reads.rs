@@ -273,10 +273,18 @@ impl Store {
         self.rows(sql, values, shape::audit).await
     }
 
-    /// Signed notes, oldest first.
-    pub async fn checkpoints(&self, scope: TenantScope) -> Result<Vec<String>, StoreError> {
-        let sql = "SELECT note FROM checkpoints WHERE tenant = $1 ORDER BY size";
-        self.rows(sql, vec![text(scope.tenant())], |row| row.text(0)).await
+    /// Signed notes with the size of the chain that each stands over, newest first; `before` goes on with smaller ones.
+    pub async fn checkpoints(
+        &self,
+        scope: TenantScope,
+        before: Option<u64>,
+        limit: usize,
+    ) -> Result<Vec<(u64, String)>, StoreError> {
+        let sql =
+            "SELECT size, note FROM checkpoints WHERE tenant = $1 AND size < $2 ORDER BY size DESC LIMIT $3";
+        let before = before.unwrap_or(i64::MAX as u64).min(i64::MAX as u64);
+        let values = vec![text(scope.tenant()), int(before), int(limit_of(limit) as u64)];
+        self.rows(sql, values, |row| Ok((row.count(0)?, row.text(1)?))).await
     }
 
     /// Publications to send, in order: per tenant, and so per channel, the order of commits. Rows that

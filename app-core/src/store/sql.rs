@@ -144,10 +144,19 @@ impl Target {
 
     pub async fn connect(&self) -> Result<Conn, Fault> {
         match self {
-            Self::Sqlite(options) => Ok(Conn::Sqlite(options.connect().await?)),
+            Self::Sqlite(options) => {
+                make_private(options.get_filename());
+                Ok(Conn::Sqlite(options.connect().await?))
+            }
             Self::Postgres(options) => Ok(Conn::Postgres(Box::new(options.connect().await?))),
         }
     }
+}
+
+/// Names and sealed keys are for the owner of the file. One that is there, or cannot be made, is SQLite's to judge.
+fn make_private(file: &std::path::Path) {
+    use std::os::unix::fs::OpenOptionsExt as _;
+    let _ = std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(file);
 }
 
 impl Target {

@@ -19,7 +19,7 @@ pub async fn raw(
     raw_as(house, &format!("Bearer {}", house.key), method, path, headers, body).await
 }
 
-async fn raw_as(
+pub async fn raw_as(
     house: &House,
     authorization: &str,
     method: &str,

@@ -2,10 +2,13 @@
 //! and two doors and a phone. It opens nothing that nobody asked for, opens nothing twice or late, and forges no history:
 //! afterwards the bolts and the doors' own notes, which it cannot touch, are compared with core's record.
 
+mod forged;
+
 use crate::house::{ADMIN, House, config};
 use app_core::serve::Server;
 use app_core::source::Clock;
 use bytes::Bytes;
+use forged::Forger;
 use keyway_bus::{Bus as _, BusEvent, EventSink, MemoryBroker, MemoryBus, Request};
 use keyway_devices::bolt::Cause;
 use keyway_devices::dice::Dice;
@@ -15,15 +18,11 @@ use keyway_devices::flash::{Flash, Kept, MemoryFlash, Record};
 use keyway_devices::http::wanted;
 use keyway_devices::phone::PhoneCore;
 use keyway_devices::scene::DoorShell;
-use keyway_domain::command::ledger::LedgerReport;
 use keyway_domain::credential::{CredentialKind, Digest};
-use keyway_domain::event::{ChainHash, DeviceEvent, Epoch, EventBatch, EventKind};
-use keyway_domain::id::{DeviceId, DoorId, KeyId, RequestId, TenantId};
+use keyway_domain::event::{DeviceEvent, EventKind};
+use keyway_domain::id::{DeviceId, DoorId, KeyId, RequestId};
 use keyway_domain::message::CloudEvent;
-use keyway_domain::message::device::AccessRequest;
 use keyway_domain::message::publication::{Lockdown, ToDevice};
-use keyway_domain::message::statement::UnlockRequest;
-use keyway_domain::sign::{Kind, SigningKey};
 use keyway_domain::time::UnixMs;
 use serde_json::json;
 use std::collections::{BTreeMap, BTreeSet};
@@ -69,8 +68,8 @@ struct Target {
 
 struct HostileGateway {
     targets: Vec<Target>,
+    forger: Forger,
     phone_kid: KeyId,
-    card: Digest,
     other_tenant: String,
     bus: Arc<MemoryBus>,
     published: Arc<Mutex<Vec<(String, Bytes)>>>,
@@ -131,10 +130,12 @@ impl HostileGateway {
         if self.one_in(5) {
             return None;
         }
+        let asked = data.clone();
         let mut data = data;
         if self.one_in(5) {
             self.bend(&mut data);
         }
+        let asks = user;
         let user = if self.one_in(6) { self.anybody() } else { user.to_owned() };
         if self.one_in(6) {
             self.request(&self.tenant.clone(), &user, method, data.clone(), now).await;
@@ -147,6 +148,12 @@ impl HostileGateway {
         }
         if self.one_in(5) {
             return None;
+        }
+        if self.one_in(6)
+            && let Some(target) = self.targets.iter().find(|one| one.device.to_string() == asks)
+            && let Some(forged) = self.forger.reply(target, method, &asked, now, &mut self.dice)
+        {
+            return Some(forged);
         }
         // An old answer to a new question: this is how it lies about the time, too.
         if self.one_in(4) && !self.replies.is_empty() {
@@ -194,68 +201,20 @@ impl HostileGateway {
         }
     }
 
-    /// Everything that core could be made to believe, well made, under the names of real keys, signed by another one.
+    /// Everything that core could be made to believe.
     async fn forge(&mut self, now: UnixMs) {
-        let tenant = TenantId::parse(&self.tenant).unwrap();
         let place = self.dice.below(2) as usize;
-        let (door, device) = (self.targets[place].door, self.targets[place].device);
-        let of = |kid: KeyId, dice: &mut Dice| SigningKey::p256(kid, &dice.seed()).unwrap();
-        let (phone, own) = (of(self.phone_kid, &mut self.dice), of(self.targets[place].kid, &mut self.dice));
-        let request = RequestId::mint(now, self.dice.bytes());
-        let unlock = UnlockRequest { tenant, request, door, deadline: now.plus(5_000) };
-        let tap = AccessRequest {
-            tenant,
-            device,
-            request,
-            door,
-            credential: self.card,
-            pin: None,
-            first_person: None,
-        };
-        let event = json!({ "seq": 1, "type": "door.unlocked", "occurred": { "clock": "unset" } });
-        let batch = EventBatch {
-            tenant,
-            device,
-            epoch: Epoch(self.dice.roll()),
-            first_seq: 1,
-            before: ChainHash::default(),
-            lost: Vec::new(),
-            items: vec![serde_json::value::to_raw_value(&event).unwrap()],
-        };
-        let ledger = LedgerReport {
-            tenant,
-            door,
-            device,
-            as_of: now.plus(600_000),
-            complete_since: UnixMs(0),
-            entries: Vec::new(),
-        };
-        for (user, method, data) in [
-            (
-                self.users[2].clone(),
-                "door.unlock",
-                json!({ "request": phone.sign_json(Kind::UnlockRequest, &unlock) }),
-            ),
-            (
-                device.to_string(),
-                "access.request",
-                json!({ "request": own.sign_json(Kind::AccessRequest, &tap) }),
-            ),
-            (device.to_string(), "event.report", json!({ "batch": own.sign_json(Kind::EventBatch, &batch) })),
-            (
-                device.to_string(),
-                "command.report",
-                json!({ "ledger": own.sign_json(Kind::LedgerReport, &ledger) }),
-            ),
-        ] {
-            let data = data.to_string().into_bytes();
-            let answered = self.request(&self.tenant.clone(), &user, method, data, now).await;
+        let target = &self.targets[place];
+        for (user, method, data) in
+            self.forger.requests(target, &self.users[2], self.phone_kid, now, &mut self.dice)
+        {
+            let answered = self.request(&self.tenant.clone(), &user, method, data.clone(), now).await;
             assert!(answered.is_none(), "core took a forged {method}: {answered:?}");
         }
     }
 
     /// What core has published, as this gateway hands it on: channel and bytes, wrongly or never.
-    fn deliveries(&mut self) -> Vec<(String, Bytes)> {
+    fn deliveries(&mut self, now: UnixMs) -> Vec<(String, Bytes)> {
         let fresh: Vec<_> = std::mem::take(&mut *self.published.lock().unwrap());
         let mut out = Vec::new();
         for (channel, data) in fresh {
@@ -274,6 +233,10 @@ impl HostileGateway {
             if self.one_in(3) {
                 out.push((channel, Bytes::from(bytes)));
             }
+        }
+        if self.one_in(3) {
+            let place = self.dice.below(self.targets.len() as u64) as usize;
+            out.extend(self.forger.pushes(&self.targets[place], now, &mut self.dice));
         }
         if self.one_in(2) && !self.pushed.is_empty() {
             let place = self.dice.below(self.pushed.len() as u64) as usize;
@@ -298,6 +261,7 @@ struct World {
     asked: BTreeMap<RequestId, DoorId>,
     clock: Clock,
     ada: String,
+    lost: Digest,
 }
 
 impl World {
@@ -322,7 +286,7 @@ impl World {
     }
 
     async fn hand_on(&mut self) {
-        for (channel, data) in self.gateway.deliveries() {
+        for (channel, data) in self.gateway.deliveries(self.clock.now()) {
             let to: Vec<usize> = (0..self.doors.len())
                 .filter(|door| {
                     let identity = &self.doors[*door].identity;
@@ -356,7 +320,9 @@ impl World {
         match dice {
             0 | 1 => self.unlock(self.doors[0].identity.door).await,
             2 => self.unlock(self.doors[1].identity.door).await,
-            3 | 4 => self.give(door, Input::Tap { shown: card, pin: None }).await,
+            // One of them is a card that nobody has.
+            3 => self.give(door, Input::Tap { shown: card, pin: None }).await,
+            4 => self.give(door, Input::Tap { shown: self.lost, pin: None }).await,
             5 => self.give(door, Input::Sensor(EventKind::DoorOpened)).await,
             6 => {
                 self.give(door, Input::Disconnected).await;
@@ -413,8 +379,13 @@ async fn world(seed: u64) -> (World, Digest) {
     let targets = enrolled.iter().map(|one| Target { door: one.door, device: one.device, kid: one.key.kid });
     let gateway = HostileGateway {
         targets: targets.collect(),
+        forger: Forger {
+            tenant: enrolled[0].tenant,
+            site: enrolled[0].site,
+            kid: enrolled[0].core[0].kid,
+            card,
+        },
         phone_kid: phone.key.kid,
-        card,
         other_tenant: other.unwrap()["id"].as_str().unwrap().to_owned(),
         bus,
         published,
@@ -426,8 +397,9 @@ async fn world(seed: u64) -> (World, Digest) {
         replies: Vec::new(),
         pushed: Vec::new(),
     };
+    let lost = Digest::of(&enrolled[0].reader_key.0, CredentialKind::Card, None, b"nobody's");
     let asked = BTreeMap::new();
-    let mut world = World { house, gateway, doors, phone: phone.phone().unwrap(), asked, clock, ada };
+    let mut world = World { house, gateway, doors, phone: phone.phone().unwrap(), asked, clock, ada, lost };
     // Once honestly, so that there is something to lie about.
     for door in 0..2 {
         world.give(door, Input::Connected).await;
@@ -510,15 +482,31 @@ async fn bolts(world: &World) {
             }
         }
     }
+    let grants = world.house.get("/v1/grants").await;
+    let grants = grants["items"].as_array().unwrap();
+    for (door, motion) in
+        world.doors.iter().flat_map(|door| door.bolt.motions.iter().map(move |one| (door, one)))
+    {
+        if let Cause::Tap(grant) = motion.cause {
+            let known = grants.iter().any(|one| one["id"] == json!(grant));
+            assert!(known, "{} opened by a word that core never said: {motion:?}", door.identity.door);
+        }
+    }
+    for door in &world.doors {
+        assert!(door.core.lockdowns().is_empty(), "nobody locked down: {:?}", door.core.lockdowns());
+        assert_eq!(door.core.mode_version(), 0, "nobody has set a mode");
+        let device = world.house.get(&format!("/v1/devices/{}", door.identity.device)).await;
+        for held in ["desired_version", "revocation_version", "bundle_version"] {
+            assert!(device["state"][held].as_u64().unwrap() < forged::FAR, "{held}: {device}");
+        }
+    }
     for row in by_id.values().filter(|row| row["state"] == "executed") {
         assert!(moved.iter().any(|id| row["id"] == json!(id)), "no bolt has moved: {row}");
     }
     // The back door is not Ada's by phone: not once, however it was asked.
     let back = json!(world.doors[1].identity.door);
     assert!(by_id.values().filter(|row| row["door"] == back).all(|row| row["state"] == "denied"));
-    let grants = world.house.get("/v1/grants").await;
-    let counted: u64 =
-        grants["items"].as_array().unwrap().iter().filter_map(|one| one["uses_taken"].as_u64()).sum();
+    let counted: u64 = grants.iter().filter_map(|one| one["uses_taken"].as_u64()).sum();
     let asked: usize = world
         .doors
         .iter()

@@ -65,6 +65,15 @@ impl House {
         Self::of(server, folder).await
     }
 
+    /// The same on a database of either kind.
+    #[allow(dead_code, reason = "the bench has its own")]
+    pub async fn on(database_url: &str, clock: Clock) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let mut config = config(folder.path(), "");
+        config.store.url = database_url.to_owned();
+        Self::of(Server::embedded(config, clock).await.unwrap(), folder).await
+    }
+
     pub async fn of(server: Server, folder: tempfile::TempDir) -> Self {
         let url = format!("http://{}", server.public_address().unwrap());
         let core = Arc::clone(&server.core);

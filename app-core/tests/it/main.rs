@@ -3,6 +3,9 @@
 // The lint knows `#[test]` functions only, not what they call.
 #![allow(clippy::unwrap_used)]
 
+#[macro_use]
+mod store;
+
 mod api;
 mod cache;
 mod embedded;
@@ -11,5 +14,6 @@ mod hostile;
 mod house;
 mod lead;
 mod process;
+mod races;
 mod relay;
-mod store;
+mod slips;

@@ -166,6 +166,15 @@ async fn an_unlock_is_one_command_however_often_it_comes() {
     assert_eq!(scene.house.get("/v1/commands").await["items"].as_array().unwrap().len(), 1);
     // One that waits is sent when the door comes; what has been sent is not called back.
     let second = scene.of_phone("door.unlock", &scene.unlock(2, 20_000)).await.unwrap();
+    // One's own number on a wish for another door gets no answer about this one.
+    let back = UnlockRequest {
+        tenant: scene.phone.tenant,
+        request: RequestId::mint(UnixMs(1), [2; 10]),
+        door: DoorId::parse(&scene.house.door("Back").await).unwrap(),
+        deadline: scene.clock.now().plus(20_000),
+    };
+    let back = scene.phone.key.signing().unwrap().sign_json(Kind::UnlockRequest, &back);
+    assert_eq!(scene.of_phone("door.unlock", &json!({ "request": back })).await, Err(422));
     scene.of_device("device.sync", &scene.sync()).await.unwrap();
     let command = json!({ "command": second["command"] });
     let sent = scene.of_phone("command.cancel", &command).await.unwrap();
@@ -177,7 +186,7 @@ async fn an_unlock_is_one_command_however_often_it_comes() {
 async fn late_far_and_forged_requests_do_nothing() {
     let scene = scene().await;
     assert_eq!(scene.of_phone("door.unlock", &scene.unlock(1, 90_000)).await, Err(422), "too far away");
-    assert_eq!(scene.of_phone("door.unlock", &scene.unlock(2, 0)).await, Err(100), "past its deadline");
+    assert_eq!(scene.of_phone("door.unlock", &scene.unlock(2, 0)).await, Err(422), "past its deadline");
     let forged = SigningKey::p256(scene.phone.key.kid, &[9; 32]).unwrap();
     let request = UnlockRequest {
         tenant: scene.phone.tenant,

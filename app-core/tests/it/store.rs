@@ -15,7 +15,7 @@ mod audit;
 mod backup;
 mod commands;
 mod crash;
-mod database;
+pub mod database;
 mod events;
 mod outbox;
 pub mod postgres;

@@ -1,11 +1,11 @@
 //! Areas: parts of a site that grants and lockdowns may speak of.
 
-use super::{id, name};
+use super::{id, name, named};
 use crate::api::problem::Problem;
 use crate::api::resource::{Draft, Made, Resource, same};
 use crate::store::kind::RecordKind;
 use keyway_domain::id::{AreaId, SiteId};
-use keyway_domain::place::Area;
+use keyway_domain::place::{Area, Scope};
 use serde::Deserialize;
 
 pub const RESOURCE: Resource = Resource {
@@ -14,12 +14,15 @@ pub const RESOURCE: Resource = Resource {
     kind: RecordKind::Area,
     mint: |ids| AreaId::mint(ids.now, ids.draw()).to_string(),
     is_id: |text| AreaId::parse(text).is_ok(),
+    parts: &[],
     make,
     show: same,
     held_by: |text, facts| {
         let area = AreaId::parse(text).ok()?;
         let doors = facts.doors.values().filter(|door| door.area == Some(area)).count();
-        (doors > 0).then(|| format!("{doors} doors lie in this area; move them first"))
+        let grants = named(facts, |scope| *scope == Scope::Area(area));
+        (doors + grants > 0)
+            .then(|| format!("{doors} doors lie in this area and {grants} grants name it; change them first"))
     },
 };
 

@@ -15,6 +15,7 @@ pub const RESOURCE: Resource = Resource {
     kind: RecordKind::Calendar,
     mint: |ids| CalendarId::mint(ids.now, ids.draw()).to_string(),
     is_id: |text| CalendarId::parse(text).is_ok(),
+    parts: &[],
     make,
     show: same,
     held_by: |text, facts| {
@@ -39,5 +40,5 @@ fn make(mut draft: Draft<'_>) -> Result<Made, Problem> {
     input.dates.dedup();
     let calendar = Calendar { id: id(draft.id)?, dates: input.dates };
     calendar.check().map_err(|why| Problem::field("dates", why))?;
-    Ok(Made::of(&calendar))
+    Ok(Made { alone: draft.before.is_none(), ..Made::of(&calendar) })
 }

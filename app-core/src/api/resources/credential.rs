@@ -1,7 +1,7 @@
 //! Credentials: what somebody shows at a reader. What is shown comes in once and is kept as its keyed digest only; a
 //! phone's key is enrolled by the phone itself.
 
-use super::id;
+use super::{id, lasting};
 use crate::api::problem::Problem;
 use crate::api::resource::{Draft, Made, Resource};
 use crate::store::kind::RecordKind;
@@ -17,6 +17,7 @@ pub const RESOURCE: Resource = Resource {
     kind: RecordKind::Credential,
     mint: |ids| CredentialId::mint(ids.now, ids.draw()).to_string(),
     is_id: |text| CredentialId::parse(text).is_ok(),
+    parts: &[("validity", &["from", "until"])],
     make,
     show,
     held_by: |text, facts| {
@@ -84,6 +85,7 @@ fn make(mut draft: Draft<'_>) -> Result<Made, Problem> {
     if !facts.facts.people.contains_key(&input.person) {
         return Err(Problem::field("person", "there is no such person in this tenant"));
     }
+    lasting(input.validity)?;
     let before: Option<Credential> = draft.before.take().and_then(|doc| serde_json::from_value(doc).ok());
     let digest = match &before {
         None => digest(&draft, &input)?,

@@ -1,14 +1,15 @@
 //! Doors: where they stand and how they behave. Mode is wanted state with a version of its own and is set at
 //! `/v1/doors/{id}/mode`.
 
-use super::{id, name};
+use super::{id, is_tag, name, named};
 use crate::api::problem::Problem;
 use crate::api::resource::{Draft, Made, Resource};
 use crate::doc::DoorDoc;
 use crate::store::kind::RecordKind;
-use keyway_domain::door::{DecidedBy, SecurityLevel, Timings, TwoPersonRule};
+use keyway_domain::door::{DecidedBy, Factors, SecurityLevel, Timings, TwoPersonRule};
 use keyway_domain::facts::{BUNDLE_LIFE_MS_DEFAULT, BUNDLE_LIFE_MS_MAX};
 use keyway_domain::id::{AreaId, DoorId, SiteId};
+use keyway_domain::place::Scope;
 use serde::Deserialize;
 use serde_json::Value;
 
@@ -18,12 +19,21 @@ pub const RESOURCE: Resource = Resource {
     kind: RecordKind::Door,
     mint: |ids| DoorId::mint(ids.now, ids.draw()).to_string(),
     is_id: |text| DoorId::parse(text).is_ok(),
+    parts: &[
+        ("timings", &["access_ms", "extended_ms", "held_open_ms"]),
+        ("levels/*", &["when", "any_of"]),
+        ("two_person", &["within_ms"]),
+    ],
     make,
     show,
     held_by: |text, facts| {
         let door = DoorId::parse(text).ok()?;
-        let device = facts.device_of(door)?;
-        Some(format!("{} serves this door; revoke it first", device.id))
+        if let Some(device) = facts.device_of(door) {
+            return Some(format!("{} serves this door; revoke it first", device.id));
+        }
+        let names = |scope: &Scope| matches!(scope, Scope::Doors(doors) if doors.contains(&door));
+        let grants = named(facts, names);
+        (grants > 0).then(|| format!("{grants} grants name this door; change them first"))
     },
 };
 
@@ -32,6 +42,10 @@ const BUNDLE_LIFE_MS_MIN: u64 = 10 * 60_000;
 const TAGS_MAX: usize = 16;
 /// An hour; longer is a mode.
 const TIMING_MS_MAX: u32 = 3_600_000;
+/// Nobody is faster at a reader.
+const TWO_PERSON_MS_MIN: u32 = 1_000;
+/// There are fifteen sets of four factors.
+const PROOFS_MAX: usize = 16;
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -78,8 +92,8 @@ fn make(mut draft: Draft<'_>) -> Result<Made, Problem> {
     {
         return Err(Problem::field("area", "there is no such area at this site"));
     }
-    if input.tags.len() > TAGS_MAX || input.tags.iter().any(|tag| tag.is_empty() || tag.len() > 64) {
-        return Err(Problem::field("tags", "at most 16 tags of 1 to 64 bytes"));
+    if input.tags.len() > TAGS_MAX || !input.tags.iter().all(|tag| is_tag(tag)) {
+        return Err(Problem::field("tags", "at most 16 tags of 1 to 64 bytes, no control characters"));
     }
     let timings = [input.timings.access_ms, input.timings.extended_ms, input.timings.held_open_ms];
     if timings.iter().any(|ms| !(100..=TIMING_MS_MAX).contains(ms)) {
@@ -92,6 +106,18 @@ fn make(mut draft: Draft<'_>) -> Result<Made, Problem> {
         |level: &SecurityLevel| level.when.is_some_and(|when| !facts.facts.schedules.contains_key(&when));
     if input.levels.len() > 8 || input.levels.iter().any(unknown) {
         return Err(Problem::field("levels", "at most 8, each with a schedule of this tenant or none"));
+    }
+    for (place, level) in input.levels.iter().enumerate() {
+        let sound = |factors: &Factors| (1..=Factors::ALL.0).contains(&factors.0);
+        if level.any_of.is_empty() || level.any_of.len() > PROOFS_MAX || !level.any_of.iter().all(sound) {
+            return Err(Problem::field(
+                &format!("levels/{place}/any_of"),
+                "1 to 16 sets of factors, each a sum of 1 (card), 2 (code), 4 (key) and 8 (PIN)",
+            ));
+        }
+    }
+    if input.two_person.is_some_and(|rule| !(TWO_PERSON_MS_MIN..=TIMING_MS_MAX).contains(&rule.within_ms)) {
+        return Err(Problem::field("two_person/within_ms", "from a second to an hour"));
     }
     let before: Option<DoorDoc> = draft.before.take().and_then(|doc| serde_json::from_value(doc).ok());
     if let Some(before) = &before

@@ -1,9 +1,8 @@
 //! Grants: who may open what, when, and how often.
 
-use super::id;
+use super::{check_scope, id, lasting};
 use crate::api::problem::Problem;
 use crate::api::resource::{Draft, Made, Resource};
-use crate::facts::TenantFacts;
 use crate::store::kind::RecordKind;
 use keyway_domain::credential::Validity;
 use keyway_domain::grant::{Grant, GrantRule, UseCount, Who};
@@ -18,13 +17,11 @@ pub const RESOURCE: Resource = Resource {
     kind: RecordKind::Grant,
     mint: |ids| GrantId::mint(ids.now, ids.draw()).to_string(),
     is_id: |text| GrantId::parse(text).is_ok(),
+    parts: &[("validity", &["from", "until"])],
     make,
     show,
     held_by: |_, _| None,
 };
-
-/// More doors than this are an area, a tag or a site.
-const DOORS_MAX: usize = 1_000;
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -70,26 +67,6 @@ fn show(doc: Value) -> Value {
     shown
 }
 
-fn check_scope(scope: &Scope, facts: &TenantFacts) -> Result<(), Problem> {
-    let missing = |what: &str| Problem::field("scope", format!("there is no such {what} in this tenant"));
-    match scope {
-        Scope::Tenant => Ok(()),
-        Scope::Site(site) if facts.sites.contains_key(site) => Ok(()),
-        Scope::Site(_) => Err(missing("site")),
-        Scope::Area(area) if facts.areas.contains_key(area) => Ok(()),
-        Scope::Area(_) => Err(missing("area")),
-        Scope::Tag(tag) if tag.is_empty() || tag.len() > 64 => {
-            Err(Problem::field("scope", "a tag has 1 to 64 bytes"))
-        }
-        Scope::Tag(_) => Ok(()),
-        Scope::Doors(doors) if doors.is_empty() || doors.len() > DOORS_MAX => {
-            Err(Problem::field("scope", "from 1 to 1,000 doors; for more use an area, a tag or a site"))
-        }
-        Scope::Doors(doors) if doors.iter().all(|door| facts.doors.contains_key(door)) => Ok(()),
-        Scope::Doors(_) => Err(missing("door")),
-    }
-}
-
 fn make(mut draft: Draft<'_>) -> Result<Made, Problem> {
     let input: Input = draft.input()?;
     let facts = draft.facts;
@@ -98,6 +75,12 @@ fn make(mut draft: Draft<'_>) -> Result<Made, Problem> {
     {
         return Err(Problem::field("who", "there is no such person in this tenant"));
     }
+    if let Who::Group(group) = input.who
+        && !facts.groups.contains(&group)
+    {
+        return Err(Problem::field("who", "there is no such group in this tenant"));
+    }
+    lasting(input.validity)?;
     check_scope(&input.scope, facts)?;
     if input.schedule.is_some_and(|schedule| !facts.facts.schedules.contains_key(&schedule)) {
         return Err(Problem::field("schedule", "there is no such schedule in this tenant"));

@@ -15,12 +15,15 @@ pub const RESOURCE: Resource = Resource {
     kind: RecordKind::Group,
     mint: |ids| GroupId::mint(ids.now, ids.draw()).to_string(),
     is_id: |text| GroupId::parse(text).is_ok(),
+    parts: &[],
     make,
     show: same,
     held_by: |text, facts| {
         let group = GroupId::parse(text).ok()?;
         let grants = facts.facts.grants.values().filter(|one| one.who == Who::Group(group)).count();
-        (grants > 0).then(|| format!("{grants} grants speak of it; delete them first"))
+        let people = facts.facts.people.values().filter(|one| one.groups.contains(&group)).count();
+        (grants + people > 0)
+            .then(|| format!("{people} people are in it and {grants} grants speak of it; change them first"))
     },
 };
 
@@ -32,5 +35,6 @@ struct Input {
 
 fn make(mut draft: Draft<'_>) -> Result<Made, Problem> {
     let input: Input = draft.input()?;
-    Ok(Made::of(&Group { id: id(draft.id)?, name: name(&input.name)? }))
+    let group = Group { id: id(draft.id)?, name: name(&input.name)? };
+    Ok(Made { alone: draft.before.is_none(), ..Made::of(&group) })
 }

@@ -1,11 +1,11 @@
 //! Schedules: when a grant holds, in the wall-clock time of the site.
 
 use super::id;
-use crate::api::problem::Problem;
+use crate::api::problem::{Code, Problem};
 use crate::api::resource::{Draft, Made, Resource, same};
 use crate::store::kind::RecordKind;
 use keyway_domain::id::ScheduleId;
-use keyway_domain::schedule::{Exception, HolidayRule, Schedule, WeeklyWindow};
+use keyway_domain::schedule::{Exception, HolidayRule, Schedule, WeekDays, WeeklyWindow};
 use serde::Deserialize;
 
 pub const RESOURCE: Resource = Resource {
@@ -14,6 +14,13 @@ pub const RESOURCE: Resource = Resource {
     kind: RecordKind::Schedule,
     mint: |ids| ScheduleId::mint(ids.now, ids.draw()).to_string(),
     is_id: |text| ScheduleId::parse(text).is_ok(),
+    parts: &[
+        ("weekly/*", &["days", "from_minute", "until_minute"]),
+        ("holidays", &["calendar", "windows"]),
+        ("holidays/windows/*", &["from_minute", "until_minute"]),
+        ("exceptions/*", &["date", "windows"]),
+        ("exceptions/*/windows/*", &["from_minute", "until_minute"]),
+    ],
     make,
     show: same,
     held_by: |text, facts| {
@@ -49,6 +56,12 @@ fn make(mut draft: Draft<'_>) -> Result<Made, Problem> {
         holidays: input.holidays,
         exceptions: input.exceptions,
     };
-    schedule.check().map_err(|why| Problem::field("", why))?;
+    if let Some(place) = schedule.weekly.iter().position(|one| !(1..=WeekDays::ALL.0).contains(&one.days.0)) {
+        return Err(Problem::field(
+            &format!("weekly/{place}/days"),
+            "a sum of 1 (Monday), 2, 4, 8, 16, 32 and 64 (Sunday)",
+        ));
+    }
+    schedule.check().map_err(|why| Problem::new(Code::Invalid, why))?;
     Ok(Made::of(&schedule))
 }

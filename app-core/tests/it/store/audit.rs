@@ -32,8 +32,8 @@ async fn lines(store: &Store, scope: TenantScope) -> Vec<String> {
 
 async fn check(store: &Store, scope: TenantScope) -> Verified {
     let lines = lines(store, scope).await;
-    let notes = store.checkpoints(scope).await.unwrap();
-    let notes: Vec<&str> = notes.iter().map(String::as_str).collect();
+    let notes = store.checkpoints(scope, None, 100).await.unwrap();
+    let notes: Vec<&str> = notes.iter().map(|(_, note)| note.as_str()).collect();
     verify(scope.tenant(), lines.iter().map(String::as_str), &notes, &[(key().id, key().public())]).unwrap()
 }
 

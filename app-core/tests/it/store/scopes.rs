@@ -46,7 +46,7 @@ async fn seen(store: &Store, scope: TenantScope) -> Vec<(&'static str, String)> 
         ("intake", show(&store.intake(scope, device(1), EPOCH).await.unwrap())),
         ("events", show(&store.events(scope, &EventFilter::default(), 9).await.unwrap())),
         ("audit", show(&store.audit(scope, 0, 9).await.unwrap())),
-        ("checkpoints", show(&store.checkpoints(scope).await.unwrap())),
+        ("checkpoints", show(&store.checkpoints(scope, None, 100).await.unwrap())),
         ("once", show(&store.once(scope, OnceSpace::Idempotency, "k").await.unwrap())),
     ]
 }

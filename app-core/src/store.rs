@@ -35,8 +35,10 @@ use keyway_domain::time::UnixMs;
 use lead::Lead;
 use readers::Readers;
 use row::OutboxKey;
+use single::Ways;
 use sql::Target;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::Instant;
@@ -101,6 +103,7 @@ pub struct Store {
     sent: Arc<Sent>,
     handed: Arc<Handed>,
     lead: Arc<Lead>,
+    ways: Arc<Ways>,
     deadline_ms: u64,
 }
 
@@ -123,10 +126,11 @@ impl Store {
         let lead = Arc::new(Lead::new(target.clone()));
         let sent = Arc::new(Sent::default());
         let readers = Arc::new(Readers::new(target.clone(), options.readers_max, options.deadline_ms));
-        let shared = (Arc::clone(&sent), Arc::clone(&handed), Arc::clone(&lead));
+        let ways = Arc::new(Ways::default());
+        let shared = (Arc::clone(&sent), Arc::clone(&handed), Arc::clone(&lead), Arc::clone(&ways));
         let writer = Writer::new(target, waiting, shared, options.deadline_ms);
         tokio::spawn(writer.run());
-        Ok(Self { readers, jobs, sent, handed, lead, deadline_ms: options.deadline_ms })
+        Ok(Self { readers, jobs, sent, handed, lead, ways, deadline_ms: options.deadline_ms })
     }
 
     /// Writes what is queued and closes the connections. Calls afterwards are `Unavailable`.
@@ -153,6 +157,11 @@ impl Store {
     /// Changes that wait for the writer, for metrics.
     pub fn waiting(&self) -> usize {
         self.jobs.max_capacity() - self.jobs.capacity()
+    }
+
+    /// Groups of changes written as one statement, and as transactions of several, for metrics.
+    pub fn ways(&self) -> (u64, u64) {
+        (self.ways.single.load(Ordering::Relaxed), self.ways.long.load(Ordering::Relaxed))
     }
 
     /// Writes a decision, all of it or nothing, and answers when it is durable. Dropping the future does not take the

@@ -18,6 +18,7 @@ use keyway_domain::command::room::COMMANDS_MAX;
 use keyway_domain::id::{CommandId, DeviceId, TenantId};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt::Write as _;
+use std::sync::atomic::AtomicU64;
 
 /// Rows of a group that goes this way. Larger ones are bound by their rows, and would be another statement each time.
 const ROWS_MAX: usize = 24;
@@ -52,6 +53,13 @@ impl Heads {
             self.0.remove(&tenant);
         }
     }
+}
+
+/// How many groups went which way, for metrics.
+#[derive(Debug, Default)]
+pub struct Ways {
+    pub single: AtomicU64,
+    pub long: AtomicU64,
 }
 
 /// Reads a head with the transaction that wrote it, without locking it.

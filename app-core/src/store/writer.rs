@@ -7,7 +7,7 @@ use super::handed::Handed;
 use super::lead::{self, Lead};
 use super::plan::{Wanted, Writes};
 use super::row::OutboxKey;
-use super::single::{Granted, Heads, Known, READ_HEAD};
+use super::single::{Granted, Heads, Known, READ_HEAD, Ways};
 use super::sql::{Conn, Target};
 use super::{StoreError, TenantScope, group, shape};
 use keyway_domain::id::TenantId;
@@ -129,6 +129,7 @@ pub struct Writer {
     deadline: Duration,
     linger: Duration,
     heads: Heads,
+    ways: Arc<Ways>,
     /// A statement whose answer did not come: whose it was, and the mark of the head that it was to replace.
     doubt: Option<(TenantId, String)>,
 }
@@ -149,7 +150,7 @@ impl Writer {
     pub fn new(
         target: Target,
         jobs: mpsc::Receiver<Job>,
-        (sent, handed, lead): (Arc<Sent>, Arc<Handed>, Arc<Lead>),
+        (sent, handed, lead, ways): (Arc<Sent>, Arc<Handed>, Arc<Lead>, Arc<Ways>),
         deadline_ms: u64,
     ) -> Self {
         Self {
@@ -162,6 +163,7 @@ impl Writer {
             deadline: Duration::from_millis(deadline_ms),
             linger: SENT_LINGER,
             heads: Heads::default(),
+            ways,
             doubt: None,
         }
     }
@@ -353,6 +355,7 @@ impl Writer {
         }
         *committing = true;
         conn.commit().await?;
+        self.ways.long.fetch_add(1, Ordering::Relaxed);
         self.sent.forget(&sent);
         self.handed.hand(to_send, self.lead.leads());
         Ok(outcomes)
@@ -408,6 +411,7 @@ impl Writer {
             }
         };
         let Some(row) = rows.first() else { return Ok(None) };
+        self.ways.single.fetch_add(1, Ordering::Relaxed);
         self.heads.put(tenant, Known { head, mark: row.text(0)? });
         let gone: Vec<OutboxKey> = sent.iter().filter(|key| key.tenant == tenant).copied().collect();
         self.sent.forget(&gone);

@@ -4,6 +4,7 @@
 mod access;
 mod memory;
 mod sync;
+mod telling;
 
 use crate::bolt::Cause;
 use crate::flash::{Kept, Record};
@@ -11,7 +12,7 @@ use keyway_domain::bundle::Bundle;
 use keyway_domain::clock::{Asked, ClockQuality, MonoMs, SessionClock};
 use keyway_domain::command::UnlockCommand;
 use keyway_domain::command::ledger::{
-    Admission, Conditions, Entry, EntryState, FailReason, Ledger, LedgerReport, confirm,
+    Admission, Conditions, Entry, EntryState, FailReason, Ledger, confirm,
 };
 use keyway_domain::credential::Digest;
 use keyway_domain::decision::{Attempt, FirstPerson, Pin};
@@ -19,7 +20,7 @@ use keyway_domain::event::outbox::EventOutbox;
 use keyway_domain::event::{DeviceEvent, EventKind, Occurred};
 use keyway_domain::id::{CommandId, DeviceId, DoorId, RequestId, SiteId, TenantId};
 use keyway_domain::lockdown::{LockdownSet, governing};
-use keyway_domain::message::device::{CommandReport, EventReply};
+use keyway_domain::message::device::EventReply;
 use keyway_domain::message::publication::ToDevice;
 use keyway_domain::message::statement::{DesiredState, Revocation};
 use keyway_domain::place::Place;
@@ -345,48 +346,6 @@ impl DoorCore {
             self.record(draft, out);
             self.begin_report(mono, out);
         }
-    }
-
-    fn not_told(&mut self, command: CommandId) {
-        if !self.untold.contains(&command) {
-            self.untold.push(command);
-        }
-    }
-
-    /// The whole ledger: what is not in it was never seen.
-    fn ledger_report(&self, mono: MonoMs) -> String {
-        let as_of = self.now(mono).map_or_else(Default::default, Moment::earliest);
-        self.signed_report(as_of, self.ledger.entries().to_vec())
-    }
-
-    fn signed_report(&self, as_of: UnixMs, entries: Vec<Entry>) -> String {
-        let report = LedgerReport {
-            tenant: self.identity.tenant,
-            door: self.identity.door,
-            device: self.identity.device,
-            as_of,
-            complete_since: self.ledger.complete_since(),
-            entries,
-        };
-        self.identity.key.sign_json(Kind::LedgerReport, &report)
-    }
-
-    /// Says what is new in the ledger, and says it again while core does not confirm it: until then a phone is told that
-    /// nobody knows. A ledger is always full; all of it goes with a sync only.
-    fn report_ledger(&mut self, mono: MonoMs, out: &mut Vec<Output>) {
-        self.ack_due = None;
-        let entries = self.ledger.entries();
-        let news: Vec<_> =
-            entries.iter().filter(|entry| self.untold.contains(&entry.command)).copied().collect();
-        self.untold = news.iter().map(|entry| entry.command).collect();
-        if news.is_empty() {
-            return;
-        }
-        // As of the beginning of time: nothing follows from what is not in this one.
-        let report = CommandReport { ledger: self.signed_report(UnixMs(0), news) };
-        let call = self.call("command.report", &report, out);
-        self.ledger_call = call.map(|id| (id, MonoMs(mono.0 + CALL_TIMEOUT_MS)));
-        self.telling.clone_from(&self.untold);
     }
 
     fn call<T: serde::Serialize>(

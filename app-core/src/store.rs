@@ -19,10 +19,12 @@ mod readers;
 mod reads;
 pub mod row;
 pub mod scope;
+mod sent;
 mod shape;
 mod single;
 mod sql;
 mod table;
+mod wanted;
 mod writer;
 
 pub use change::{Change, Committed};
@@ -35,6 +37,7 @@ use keyway_domain::time::UnixMs;
 use lead::Lead;
 use readers::Readers;
 use row::OutboxKey;
+use sent::Sent;
 use single::Ways;
 use sql::Target;
 use std::sync::Arc;
@@ -42,7 +45,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::Instant;
-use writer::{Job, Sent, Stage, Writer};
+use writer::{Job, Stage, Writer};
 
 /// Rows in one page at most, whatever is asked for.
 pub const PAGE_MAX: usize = 1_000;
@@ -188,7 +191,7 @@ impl Store {
     /// These have been sent, or have expired. Remembered at once, written with the next group or shortly after.
     pub async fn outbox_done(&self, _system: System, keys: &[OutboxKey]) -> Result<(), StoreError> {
         if !self.sent.note(keys) {
-            return Err(StoreError::Busy { waiting: writer::SENT_MAX });
+            return Err(StoreError::Busy { waiting: sent::SENT_MAX });
         }
         // When the queue is full the writer is awake anyway.
         let _ = self.jobs.try_send(Job::Sent);

@@ -1,13 +1,13 @@
 //! A whole core from its configuration: store, bus, relay, API, and in one process with the gateway when it is
 //! embedded. What the binary runs, and what a test starts in its own process.
 
-use crate::config::{BusKind, Config, with_password};
+use crate::config::{BusKind, Config, RelayConfig, with_password};
 use crate::core::Core;
 use crate::source::Clock;
 use crate::{api, relay};
 use anyhow::Context as _;
 use futures::FutureExt as _;
-use keyway_bus::{Backend, Bus, Channels, MemoryBroker, RedisBackend, RedisOptions};
+use keyway_bus::{Backend, Bus, BusError, Channels, MemoryBroker, RedisBackend, RedisOptions, Unavailable};
 use std::future::Future;
 use std::net::SocketAddr;
 use std::path::Path;
@@ -24,10 +24,54 @@ const DRAIN_MAX: Duration = Duration::from_secs(12);
 /// a little more than the ping that refreshes it.
 const PRESENCE_TTL_MS: u64 = 32_000;
 
+/// Between two attempts to reach a Redis that was not there at the start.
+const REACH_EVERY: Duration = Duration::from_secs(1);
+
+/// The bus, or where it will be: the API works without it, so an outage of Redis takes no restarted core away.
+enum Reach {
+    Here(Arc<dyn Backend>),
+    Later(Box<RedisOptions>, Unavailable),
+}
+
+impl Reach {
+    async fn redis(options: Box<RedisOptions>) -> anyhow::Result<Self> {
+        match RedisBackend::connect((*options).clone()).await {
+            Ok(backend) => Ok(Self::Here(backend)),
+            Err(BusError::Unavailable { why, .. }) => Ok(Self::Later(options, why)),
+            Err(error) => Err(error).context("connecting to Redis (bus.url)"),
+        }
+    }
+
+    /// The bus, as soon as it answers. Whoever stops waiting drops this.
+    async fn reached(self) -> anyhow::Result<Arc<dyn Backend>> {
+        let mut held = self;
+        let mut told = None;
+        loop {
+            match held {
+                Self::Here(backend) => {
+                    if told.is_some() {
+                        tracing::info!("Redis answers: devices and phones are served");
+                    }
+                    return Ok(backend);
+                }
+                Self::Later(options, why) => {
+                    // Once for each reason: it may take hours.
+                    if told.as_ref() != Some(&why) {
+                        tracing::error!(%why, "Redis does not answer (bus.url): the API works, devices and phones wait");
+                    }
+                    told = Some(why);
+                    tokio::time::sleep(REACH_EVERY).await;
+                    held = Self::redis(options).await?;
+                }
+            }
+        }
+    }
+}
+
 /// A core that listens.
 pub struct Server {
     pub core: Arc<Core>,
-    backend: Arc<dyn Backend>,
+    bus: Reach,
     gateway: Option<Gateway>,
     public: TcpListener,
     private: TcpListener,
@@ -46,15 +90,19 @@ impl Server {
             connections: config.bus.connections,
             ..RedisOptions::new(with_password(&config.bus.url, &config.bus.password))
         };
-        let backend = RedisBackend::connect(options).await.context("connecting to Redis (bus.url)")?;
-        Self::on(config, clock, backend).await
+        let bus = Reach::redis(Box::new(options)).await?;
+        Self::beside(bus, config, clock).await
     }
 
     /// On a bus that is there, whoever holds its other end.
     pub async fn on(config: Config, clock: Clock, backend: Arc<dyn Backend>) -> anyhow::Result<Self> {
+        Self::beside(Reach::Here(backend), config, clock).await
+    }
+
+    async fn beside(bus: Reach, config: Config, clock: Clock) -> anyhow::Result<Self> {
         let (public, private) = listen(&config).await?;
         let core = Core::open(&config, clock).await?;
-        Ok(Self { core, backend, gateway: None, public, private, config })
+        Ok(Self { core, bus, gateway: None, public, private, config })
     }
 
     /// With the gateway, on a bus in memory.
@@ -72,7 +120,8 @@ impl Server {
             config.gateway.socket_url = format!("ws://{address}/connection/websocket");
         }
         let core = Core::open(&config, clock).await?;
-        Ok(Self { core, backend: broker.backend(), gateway: Some(gateway), public, private, config })
+        let bus = Reach::Here(broker.backend());
+        Ok(Self { core, bus, gateway: Some(gateway), public, private, config })
     }
 
     pub fn public_address(&self) -> std::io::Result<SocketAddr> {
@@ -89,25 +138,17 @@ impl Server {
 
     /// Serves until `stop` completes; then answers what is begun and ends.
     pub async fn run(self, stop: impl Future<Output = ()>) -> anyhow::Result<()> {
-        let Self { core, backend, gateway, public, private, config } = self;
+        let Self { core, bus, gateway, public, private, config } = self;
         let (stopper, stopped) = watch::channel(false);
         let told = |mut stopped: watch::Receiver<bool>| async move {
             let _ = stopped.wait_for(|stopped| *stopped).await;
         };
-        let channels: Arc<dyn Channels> = backend.clone();
         let mut tasks = JoinSet::new();
         let http = api::serve(public, api::public(&core), told(stopped.clone()));
         tasks.spawn(async move { http.await.context("the public port") });
         let http = api::serve(private, api::private(&core), told(stopped.clone()));
         tasks.spawn(async move { http.await.context("the private port") });
-        let serving = relay::serve(
-            Arc::clone(&core),
-            Arc::clone(&backend),
-            config.relay.in_flight_max,
-            config.relay.lease_ms,
-            told(stopped.clone()).boxed(),
-        );
-        tasks.spawn(async move { serving.await.context("serving requests") });
+        tasks.spawn(at_the_bus(Arc::clone(&core), bus, config.relay.clone(), stopped.clone()));
         if let Some(gateway) = gateway {
             let stopped = told(stopped.clone());
             tasks.spawn(async move {
@@ -115,20 +156,7 @@ impl Server {
                 Ok(())
             });
         }
-        // These have nothing to finish: the outbox is in the database.
-        let mut loops = JoinSet::new();
-        let leading = Arc::clone(&core);
-        loops.spawn(async move { leading.store.lead().await });
-        loops.spawn(relay::outbox::run(Arc::clone(&core), Arc::clone(&channels)));
-        loops.spawn(relay::timers::commands(Arc::clone(&core), Arc::clone(&channels)));
-        loops.spawn(relay::timers::upkeep(Arc::clone(&core)));
-        loops.spawn(relay::presence::watch(
-            Arc::clone(&core),
-            Arc::clone(&channels),
-            config.relay.presence_every_ms,
-        ));
-        loops.spawn(relay::presence::nudge(Arc::clone(&core), channels));
-        loops.spawn(Arc::clone(&core).send_revocations(backend));
+        let upkeep = tokio::spawn(relay::timers::upkeep(Arc::clone(&core)));
         let failed = tokio::select! {
             () = stop => None,
             Some(ended) = tasks.join_next() => Some(ended),
@@ -139,7 +167,7 @@ impl Server {
         if tokio::time::timeout(DRAIN_MAX, finishing).await.is_err() {
             tracing::warn!("stopping with requests unfinished");
         }
-        loops.abort_all();
+        upkeep.abort();
         core.store.close().await;
         match failed {
             None => Ok(()),
@@ -148,6 +176,33 @@ impl Server {
             Some(Err(error)) => Err(error).context("a part of core"),
         }
     }
+}
+
+/// Everything that speaks to gateways: from when the bus answers, until requests that are begun at `stopped` are answered.
+async fn at_the_bus(
+    core: Arc<Core>,
+    bus: Reach,
+    config: RelayConfig,
+    mut stopped: watch::Receiver<bool>,
+) -> anyhow::Result<()> {
+    let mut told = stopped.clone();
+    let backend = tokio::select! {
+        reached = bus.reached() => reached?,
+        _ = told.wait_for(|stopped| *stopped) => return Ok(()),
+    };
+    let channels: Arc<dyn Channels> = backend.clone();
+    // These have nothing to finish, and end with this: the outbox is in the database.
+    let mut loops = JoinSet::new();
+    let leading = Arc::clone(&core);
+    loops.spawn(async move { leading.store.lead().await });
+    loops.spawn(relay::outbox::run(Arc::clone(&core), Arc::clone(&channels)));
+    loops.spawn(relay::timers::commands(Arc::clone(&core), Arc::clone(&channels)));
+    loops.spawn(relay::presence::watch(Arc::clone(&core), Arc::clone(&channels), config.presence_every_ms));
+    loops.spawn(relay::presence::nudge(Arc::clone(&core), channels));
+    loops.spawn(Arc::clone(&core).send_revocations(Arc::clone(&backend)));
+    let stop = async move { drop(stopped.wait_for(|stopped| *stopped).await) };
+    let serving = relay::serve(core, backend, config.in_flight_max, config.lease_ms, stop.boxed());
+    serving.await.context("serving requests")
 }
 
 async fn listen(config: &Config) -> anyhow::Result<(TcpListener, TcpListener)> {

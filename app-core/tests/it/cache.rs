@@ -11,7 +11,11 @@ pub fn free_port() -> u16 {
 
 impl Redis {
     pub fn start() -> Self {
-        let port = free_port().to_string();
+        Self::at(free_port())
+    }
+
+    pub fn at(port: u16) -> Self {
+        let port = port.to_string();
         let child = Command::new("redis-server")
             .args(["--port", &port, "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"])
             .stdout(Stdio::null())

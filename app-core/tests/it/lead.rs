@@ -2,8 +2,11 @@
 //! commits whoever made them, and when it is killed or frozen another one goes on where it was.
 
 use crate::cache::{Redis, free_port};
-use crate::house::{ADMIN, SECRET, id, wait_for};
+use crate::house::{ADMIN, House, SECRET, config, id, wait_for};
 use crate::store::postgres::Postgres;
+use app_core::serve::Server;
+use app_core::source::Clock;
+use app_core::store::System;
 use keyway_bus::{Channels as _, HistoryFilter, RedisBus, RedisOptions};
 use keyway_devices::enrolling::{dice_of_the_system, enrol_door, own_key};
 use keyway_devices::http::wanted;
@@ -174,4 +177,28 @@ async fn one_core_sends_and_when_it_dies_the_next_goes_on_in_order() {
     // Told to end, it makes room at once.
     third.signal("-TERM");
     second.leads().await;
+}
+
+/// Redis is away while core starts: the API is there at once, and doors are served as soon as Redis is.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_core_that_starts_without_redis_serves_its_api() {
+    let (folder, port) = (tempfile::tempdir().unwrap(), free_port());
+    let mut config = config(folder.path(), "");
+    config.bus.kind = app_core::config::BusKind::Redis;
+    config.bus.url = format!("redis://127.0.0.1:{port}");
+    let server = Server::start(config, Clock::default()).await.unwrap();
+    let house = House::of(server, folder).await;
+    let door = house.door("Front").await;
+    house.device(&door).await;
+    house.post("/v1/lockdowns", json!({ "scope": "tenant", "effect": "nobody" })).await;
+    let outbox = async || house.core.store.outbox(System::because("a test looks"), 10).await.unwrap().len();
+    assert!(outbox().await > 0, "it waits in the database");
+    let redis = tokio::task::spawn_blocking(move || Redis::at(port)).await.unwrap();
+    wait_for("what waited is sent", async || match outbox().await {
+        0 => Ok(()),
+        left => Err(left),
+    })
+    .await;
+    house.stop().await;
+    drop(redis);
 }

@@ -2,6 +2,7 @@
 //! command. Owns what several parts share; every decision is made elsewhere.
 
 pub mod keys;
+pub mod recall;
 pub mod tenant;
 pub mod tokens;
 pub mod waiting;
@@ -20,6 +21,7 @@ use crate::store::{Change, Committed, Store, StoreError, StoreOptions, TenantSco
 use anyhow::Context as _;
 use keyway_domain::id::TenantId;
 use keyway_domain::time::UnixMs;
+use recall::{Lesson, Recall};
 use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
@@ -43,6 +45,7 @@ pub struct Core {
     pub minting: Minting,
     pub rotation: Rotation,
     pub waiting: Waiting,
+    pub recall: Recall,
     pub metrics: Metrics,
     pub public_host: String,
     pub socket_url: String,
@@ -79,6 +82,7 @@ impl Core {
             },
             rotation: Rotation { every_days: config.tokens.rotate_days, token_life_s: config.tokens.life_s },
             waiting: Waiting::default(),
+            recall: Recall::default(),
             metrics: Metrics::default(),
             public_host: config.public_host.clone(),
             socket_url: config.gateway.address(),
@@ -119,7 +123,9 @@ impl Core {
         let changed: Vec<(usize, RecordChange)> =
             change.records.iter().cloned().enumerate().filter(|(_, one)| is_fact(one)).collect();
         let at = change.at;
+        let lesson = Lesson::of(&change);
         let committed = self.store.commit(scope, change).await?;
+        self.recall.learn(scope, lesson, &committed);
         for row in ended {
             let version = committed.command_versions.iter().find(|(id, _)| *id == row.id());
             self.waiting.changed(&row, version.map_or(row.version, |(_, version)| *version));

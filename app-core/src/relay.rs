@@ -7,6 +7,7 @@ pub mod presence;
 pub mod timers;
 
 mod access_request;
+mod attempts;
 mod command_get;
 mod command_report;
 mod device_sync;

@@ -1,20 +1,20 @@
 //! A whole core from its configuration: store, bus, relay, API, and in one process with the gateway when it is
 //! embedded. What the binary runs, and what a test starts in its own process.
 
-use crate::config::{BusKind, Config, RelayConfig, with_password};
+use crate::config::{BusKind, Config, with_password};
 use crate::core::Core;
 use crate::source::Clock;
 use crate::{api, relay};
 use anyhow::Context as _;
 use futures::FutureExt as _;
-use keyway_bus::{Backend, Bus, BusError, Channels, MemoryBroker, RedisBackend, RedisOptions, Unavailable};
+use keyway_bus::{Backend, Bus, BusError, Channels, MemoryBroker, RedisBackend, RedisOptions};
 use std::future::Future;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::TcpListener;
-use tokio::sync::watch;
+use tokio::sync::{oneshot, watch};
 use tokio::task::JoinSet;
 use ws_gateway::Gateway;
 
@@ -24,45 +24,42 @@ const DRAIN_MAX: Duration = Duration::from_secs(12);
 /// a little more than the ping that refreshes it.
 const PRESENCE_TTL_MS: u64 = 32_000;
 
-/// Between two attempts to reach a Redis that was not there at the start.
-const REACH_EVERY: Duration = Duration::from_secs(1);
+/// The pause between two attempts to reach Redis at the start: a second after it is there is soon enough, and the log stays readable.
+const REACH_AGAIN: Duration = Duration::from_secs(1);
 
-/// The bus, or where it will be: the API works without it, so an outage of Redis takes no restarted core away.
-enum Reach {
-    Here(Arc<dyn Backend>),
-    Later(Box<RedisOptions>, Unavailable),
+/// The way to the gateways.
+enum Link {
+    Ready(Arc<dyn Backend>),
+    /// Redis was away when core began. Whoever may open which door can be said and changed without it.
+    Awaited(RedisOptions),
 }
 
-impl Reach {
-    async fn redis(options: Box<RedisOptions>) -> anyhow::Result<Self> {
-        match RedisBackend::connect((*options).clone()).await {
-            Ok(backend) => Ok(Self::Here(backend)),
-            Err(BusError::Unavailable { why, .. }) => Ok(Self::Later(options, why)),
+impl Link {
+    async fn to(options: RedisOptions) -> anyhow::Result<Self> {
+        match RedisBackend::connect(options.clone()).await {
+            Ok(backend) => Ok(Self::Ready(backend)),
+            Err(error @ BusError::Unavailable { .. }) => {
+                tracing::error!(%error, "no Redis (bus.url): no door and no phone is served; trying again");
+                Ok(Self::Awaited(options))
+            }
             Err(error) => Err(error).context("connecting to Redis (bus.url)"),
         }
     }
 
-    /// The bus, as soon as it answers. Whoever stops waiting drops this.
-    async fn reached(self) -> anyhow::Result<Arc<dyn Backend>> {
-        let mut held = self;
-        let mut told = None;
+    /// Waits for Redis for as long as it takes: what else core does goes on.
+    async fn ready(self) -> Arc<dyn Backend> {
+        let options = match self {
+            Self::Ready(backend) => return backend,
+            Self::Awaited(options) => options,
+        };
         loop {
-            match held {
-                Self::Here(backend) => {
-                    if told.is_some() {
-                        tracing::info!("Redis answers: devices and phones are served");
-                    }
-                    return Ok(backend);
+            tokio::time::sleep(REACH_AGAIN).await;
+            match RedisBackend::connect(options.clone()).await {
+                Ok(backend) => {
+                    tracing::info!("Redis is there: doors and phones are served");
+                    return backend;
                 }
-                Self::Later(options, why) => {
-                    // Once for each reason: it may take hours.
-                    if told.as_ref() != Some(&why) {
-                        tracing::error!(%why, "Redis does not answer (bus.url): the API works, devices and phones wait");
-                    }
-                    told = Some(why);
-                    tokio::time::sleep(REACH_EVERY).await;
-                    held = Self::redis(options).await?;
-                }
+                Err(error) => tracing::error!(%error, "still no Redis (bus.url)"),
             }
         }
     }
@@ -71,7 +68,7 @@ impl Reach {
 /// A core that listens.
 pub struct Server {
     pub core: Arc<Core>,
-    bus: Reach,
+    link: Link,
     gateway: Option<Gateway>,
     public: TcpListener,
     private: TcpListener,
@@ -90,19 +87,18 @@ impl Server {
             connections: config.bus.connections,
             ..RedisOptions::new(with_password(&config.bus.url, &config.bus.password))
         };
-        let bus = Reach::redis(Box::new(options)).await?;
-        Self::beside(bus, config, clock).await
+        Self::over(config, clock, Link::to(options).await?).await
     }
 
     /// On a bus that is there, whoever holds its other end.
     pub async fn on(config: Config, clock: Clock, backend: Arc<dyn Backend>) -> anyhow::Result<Self> {
-        Self::beside(Reach::Here(backend), config, clock).await
+        Self::over(config, clock, Link::Ready(backend)).await
     }
 
-    async fn beside(bus: Reach, config: Config, clock: Clock) -> anyhow::Result<Self> {
+    async fn over(config: Config, clock: Clock, link: Link) -> anyhow::Result<Self> {
         let (public, private) = listen(&config).await?;
         let core = Core::open(&config, clock).await?;
-        Ok(Self { core, bus, gateway: None, public, private, config })
+        Ok(Self { core, link, gateway: None, public, private, config })
     }
 
     /// With the gateway, on a bus in memory.
@@ -120,8 +116,8 @@ impl Server {
             config.gateway.socket_url = format!("ws://{address}/connection/websocket");
         }
         let core = Core::open(&config, clock).await?;
-        let bus = Reach::Here(broker.backend());
-        Ok(Self { core, bus, gateway: Some(gateway), public, private, config })
+        let link = Link::Ready(broker.backend());
+        Ok(Self { core, link, gateway: Some(gateway), public, private, config })
     }
 
     pub fn public_address(&self) -> std::io::Result<SocketAddr> {
@@ -138,7 +134,7 @@ impl Server {
 
     /// Serves until `stop` completes; then answers what is begun and ends.
     pub async fn run(self, stop: impl Future<Output = ()>) -> anyhow::Result<()> {
-        let Self { core, bus, gateway, public, private, config } = self;
+        let Self { core, link, gateway, public, private, config } = self;
         let (stopper, stopped) = watch::channel(false);
         let told = |mut stopped: watch::Receiver<bool>| async move {
             let _ = stopped.wait_for(|stopped| *stopped).await;
@@ -148,7 +144,6 @@ impl Server {
         tasks.spawn(async move { http.await.context("the public port") });
         let http = api::serve(private, api::private(&core), told(stopped.clone()));
         tasks.spawn(async move { http.await.context("the private port") });
-        tasks.spawn(at_the_bus(Arc::clone(&core), bus, config.relay.clone(), stopped.clone()));
         if let Some(gateway) = gateway {
             let stopped = told(stopped.clone());
             tasks.spawn(async move {
@@ -156,7 +151,30 @@ impl Server {
                 Ok(())
             });
         }
-        let upkeep = tokio::spawn(relay::timers::upkeep(Arc::clone(&core)));
+        let (linked, on_link) = oneshot::channel();
+        let (serving, every_ms) = (Arc::clone(&core), config.relay.presence_every_ms);
+        let (stop_waiting, stop_serving) = (told(stopped.clone()), told(stopped));
+        tasks.spawn(async move {
+            let backend = tokio::select! {
+                backend = link.ready() => backend,
+                () = stop_waiting => return Ok(()),
+            };
+            let _ = linked.send(Arc::clone(&backend));
+            let (in_flight_max, lease_ms) = (config.relay.in_flight_max, config.relay.lease_ms);
+            let served = relay::serve(serving, backend, in_flight_max, lease_ms, stop_serving.boxed());
+            served.await.context("serving requests")
+        });
+        // These have nothing to finish: the outbox is in the database.
+        let mut loops = JoinSet::new();
+        let leading = Arc::clone(&core);
+        loops.spawn(async move { leading.store.lead().await });
+        loops.spawn(relay::timers::upkeep(Arc::clone(&core)));
+        let telling = Arc::clone(&core);
+        loops.spawn(async move {
+            if let Ok(backend) = on_link.await {
+                tell(telling, backend, every_ms).await;
+            }
+        });
         let failed = tokio::select! {
             () = stop => None,
             Some(ended) = tasks.join_next() => Some(ended),
@@ -167,7 +185,7 @@ impl Server {
         if tokio::time::timeout(DRAIN_MAX, finishing).await.is_err() {
             tracing::warn!("stopping with requests unfinished");
         }
-        upkeep.abort();
+        loops.abort_all();
         core.store.close().await;
         match failed {
             None => Ok(()),
@@ -178,31 +196,16 @@ impl Server {
     }
 }
 
-/// Everything that speaks to gateways: from when the bus answers, until requests that are begun at `stopped` are answered.
-async fn at_the_bus(
-    core: Arc<Core>,
-    bus: Reach,
-    config: RelayConfig,
-    mut stopped: watch::Receiver<bool>,
-) -> anyhow::Result<()> {
-    let mut told = stopped.clone();
-    let backend = tokio::select! {
-        reached = bus.reached() => reached?,
-        _ = told.wait_for(|stopped| *stopped) => return Ok(()),
-    };
+/// What core tells and asks over the bus by itself, side by side, until the future is dropped.
+async fn tell(core: Arc<Core>, backend: Arc<dyn Backend>, presence_every_ms: u64) {
     let channels: Arc<dyn Channels> = backend.clone();
-    // These have nothing to finish, and end with this: the outbox is in the database.
     let mut loops = JoinSet::new();
-    let leading = Arc::clone(&core);
-    loops.spawn(async move { leading.store.lead().await });
     loops.spawn(relay::outbox::run(Arc::clone(&core), Arc::clone(&channels)));
     loops.spawn(relay::timers::commands(Arc::clone(&core), Arc::clone(&channels)));
-    loops.spawn(relay::presence::watch(Arc::clone(&core), Arc::clone(&channels), config.presence_every_ms));
+    loops.spawn(relay::presence::watch(Arc::clone(&core), Arc::clone(&channels), presence_every_ms));
     loops.spawn(relay::presence::nudge(Arc::clone(&core), channels));
-    loops.spawn(Arc::clone(&core).send_revocations(Arc::clone(&backend)));
-    let stop = async move { drop(stopped.wait_for(|stopped| *stopped).await) };
-    let serving = relay::serve(core, backend, config.in_flight_max, config.lease_ms, stop.boxed());
-    serving.await.context("serving requests")
+    loops.spawn(core.send_revocations(backend));
+    while loops.join_next().await.is_some() {}
 }
 
 async fn listen(config: &Config) -> anyhow::Result<(TcpListener, TcpListener)> {

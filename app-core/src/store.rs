@@ -9,6 +9,7 @@ mod bounds;
 pub mod change;
 pub mod error;
 mod group;
+mod handed;
 pub mod kind;
 mod lead;
 mod migrate;
@@ -19,14 +20,17 @@ mod reads;
 pub mod row;
 pub mod scope;
 mod shape;
+mod single;
 mod sql;
 mod table;
 mod writer;
 
 pub use change::{Change, Committed};
 pub use error::StoreError;
+pub use handed::Queue;
 pub use scope::{System, TenantScope};
 
+use handed::Handed;
 use keyway_domain::time::UnixMs;
 use lead::Lead;
 use readers::Readers;
@@ -100,7 +104,7 @@ pub struct Store {
     readers: Arc<Readers>,
     jobs: mpsc::Sender<Job>,
     sent: Arc<Sent>,
-    signal: watch::Sender<u64>,
+    handed: Arc<Handed>,
     lead: Arc<Lead>,
     deadline_ms: u64,
 }
@@ -120,14 +124,14 @@ impl Store {
             migrate::demand_current(&target, options.deadline_ms).await?;
         }
         let (jobs, waiting) = mpsc::channel(options.queue_max.max(1));
-        let signal = watch::Sender::new(0);
+        let handed = Arc::new(Handed::default());
         let lead = Arc::new(Lead::new(target.clone()));
         let sent = Arc::new(Sent::default());
         let readers = Arc::new(Readers::new(target.clone(), options.readers_max, options.deadline_ms));
-        let shared = (Arc::clone(&sent), signal.clone(), Arc::clone(&lead));
+        let shared = (Arc::clone(&sent), Arc::clone(&handed), Arc::clone(&lead));
         let writer = Writer::new(target, waiting, shared, options.deadline_ms);
         tokio::spawn(writer.run());
-        Ok(Self { readers, jobs, sent, signal, lead, deadline_ms: options.deadline_ms })
+        Ok(Self { readers, jobs, sent, handed, lead, deadline_ms: options.deadline_ms })
     }
 
     /// Writes what is queued and closes the connections. Calls afterwards are `Unavailable`.
@@ -190,12 +194,18 @@ impl Store {
     /// Changes whenever a commit has put something into the outbox: what the relay waits for. Those of other processes
     /// are heard of while `lead` runs.
     pub fn outbox_signal(&self) -> watch::Receiver<u64> {
-        self.signal.subscribe()
+        self.handed.signal()
+    }
+
+    /// What commits of this process have put into the outbox since the last time it was asked, and whether to look there
+    /// for more. For a process that leads.
+    pub fn outbox_handed(&self, _system: System) -> Queue {
+        self.handed.take()
     }
 
     /// Takes part in who sends what is in the outbox, and hears of commits by the others. Runs until it is dropped.
     pub async fn lead(&self) {
-        tokio::join!(self.lead.keep(), self.lead.listen(&self.signal));
+        tokio::join!(self.lead.keep(), self.lead.listen(|| self.handed.hear()));
     }
 
     /// Whether this process sends what is in the outbox: of several on one database one does.

@@ -30,7 +30,7 @@ fn main() -> ExitCode {
     match exit {
         Ok(exit) => ExitCode::from(exit.status()),
         Err(error) => {
-            let _ = writeln!(std::io::stderr(), "error: {}", command::message(&error));
+            command::tell(&cli, &error);
             ExitCode::from(command::status(&error).status())
         }
     }

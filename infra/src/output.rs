@@ -6,7 +6,7 @@ use std::io::{IsTerminal, Write};
 use std::sync::OnceLock;
 
 use infra_model::render::Style;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::cli::{Color, Format, Global};
 pub use progress::Progress;
@@ -14,22 +14,28 @@ pub use progress::Progress;
 pub struct Output {
     pub format: Format,
     color: Color,
+    verbose: bool,
     /// Why standard output took nothing more.
     lost: OnceLock<String>,
 }
 
 impl Output {
     pub fn new(global: &Global) -> Self {
-        Self { format: global.format, color: global.color, lost: OnceLock::new() }
+        Self {
+            format: global.format,
+            color: global.color,
+            verbose: global.verbose > 0,
+            lost: OnceLock::new(),
+        }
     }
 
     pub fn style(&self) -> Style {
-        Style { color: self.colored(std::io::stdout().is_terminal()) }
+        Style { color: self.colored(std::io::stdout().is_terminal()), whole: self.verbose }
     }
 
     /// For what goes to standard error.
     pub fn error_style(&self) -> Style {
-        Style { color: self.colored(std::io::stderr().is_terminal()) }
+        Style { color: self.colored(std::io::stderr().is_terminal()), whole: self.verbose }
     }
 
     fn colored(&self, terminal: bool) -> bool {
@@ -67,6 +73,14 @@ impl Output {
     /// One line of NDJSON.
     pub fn line(&self, value: &Value) {
         self.text(&format!("{value}\n"));
+    }
+
+    /// Why nothing was done: a sentence for the person, one line for a program.
+    pub fn refused(&self, why: &str) {
+        self.note(&format!("refused: {why}"));
+        if self.is_json() {
+            self.line(&json!({ "event": "refused", "why": why }));
+        }
     }
 
     /// A remark for the person, on standard error.

@@ -3,34 +3,24 @@
 
 use std::time::Duration;
 
-use e2e::apart::{self, Apart, Tenant};
-use e2e::program::{Program, wait_for};
+use e2e::apart::{Apart, Place, Tenant};
+use e2e::program::wait_for;
 
 /// What is promised, from the moment of the fault.
 const OFFLINE_MAX: Duration = Duration::from_secs(45);
 /// A door waits up to half a minute before it tries again.
 const ONLINE_MAX: Duration = Duration::from_secs(90);
 
-struct Door {
-    device: String,
-    program: Program,
+fn door(apart: &Apart, tenant: &Tenant, site: &str, name: &str, gateway: usize) -> Place {
+    tenant.place(site, name, &apart.gateway_addresses[gateway], apart.folder.path()).unwrap()
 }
 
-fn door(apart: &Apart, tenant: &Tenant, site: &str, name: &str, gateway: usize) -> Door {
-    let folder = apart.folder.path();
-    let door = tenant.door(site, name).unwrap();
-    let enrolment = tenant.enrol_door(&door, folder).unwrap();
-    let kept: serde_json::Value = serde_json::from_slice(&std::fs::read(&enrolment).unwrap()).unwrap();
-    let program = apart::door(&door, &enrolment, &apart.gateway_addresses[gateway], folder).unwrap();
-    Door { device: kept["device"].as_str().unwrap().to_owned(), program }
-}
-
-fn is_online(tenant: &Tenant, door: &Door) -> Result<bool, String> {
+fn is_online(tenant: &Tenant, door: &Place) -> Result<bool, String> {
     let shown = tenant.get(&format!("/v1/devices/{}", door.device)).map_err(|error| format!("{error:#}"))?;
     shown["state"]["online"].as_bool().ok_or_else(|| shown.to_string())
 }
 
-fn becomes(tenant: &Tenant, doors: &[(&Door, bool)], within: Duration) {
+fn becomes(tenant: &Tenant, doors: &[(&Place, bool)], within: Duration) {
     wait_for("doors being shown as they are", within, || {
         let seen: Vec<_> = doors.iter().map(|(door, _)| is_online(tenant, door)).collect();
         let right = doors.iter().zip(&seen).all(|((_, wanted), seen)| seen == &Ok(*wanted));

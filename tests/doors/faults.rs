@@ -3,9 +3,7 @@
 use std::sync::Mutex;
 use std::time::Duration;
 
-use e2e::apart::Apart;
-
-use crate::Place;
+use e2e::apart::{Apart, Place};
 
 /// SplitMix64: small, and good enough to choose.
 pub struct Dice(pub u64);

@@ -13,14 +13,12 @@ mod ledger;
 mod restored;
 
 use std::path::{Path, PathBuf};
-use std::process::Command;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use e2e::apart::{self, Apart, Tenant};
-use e2e::place;
+use e2e::apart::{self, Apart, Place, Tenant};
 use e2e::program::{Program, wait_for};
 use faults::Dice;
 use ledger::{Door, compare_commands, compare_events};
@@ -34,33 +32,19 @@ fn number(name: &str, otherwise: u64) -> u64 {
     std::env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(otherwise)
 }
 
-struct Place {
-    door: String,
-    device: String,
-    program: Program,
-}
-
-impl Place {
-    fn read(&self, folder: &Path) -> Door {
-        let memory = std::fs::read_to_string(apart::memory(&self.door, folder)).unwrap_or_default();
-        Door::read(&self.device, &memory, &self.program.output())
-    }
+/// What a door's device keeps and has told.
+fn read(place: &Place, folder: &Path) -> Door {
+    let memory = std::fs::read_to_string(apart::memory(&place.door, folder)).unwrap_or_default();
+    Door::read(&place.device, &memory, &place.program.output())
 }
 
 fn places(apart: &Apart, tenant: &Tenant) -> Vec<Place> {
-    let folder = apart.folder.path();
     let site = tenant.site().unwrap();
-    (0..DOORS)
-        .map(|number| {
-            let door = tenant.door(&site, &format!("Door {number}")).unwrap();
-            let enrolment = tenant.enrol_door(&door, folder).unwrap();
-            let kept: serde_json::Value =
-                serde_json::from_slice(&std::fs::read(&enrolment).unwrap()).unwrap();
-            let gateway = &apart.gateway_addresses[number % apart.gateway_addresses.len()];
-            let program = apart::door(&door, &enrolment, gateway, folder).unwrap();
-            Place { door, device: kept["device"].as_str().unwrap().to_owned(), program }
-        })
-        .collect()
+    let gateways = apart.gateway_addresses.iter().cycle();
+    let place = |(number, gateway): (usize, &String)| {
+        tenant.place(&site, &format!("Door {number}"), gateway, apart.folder.path()).unwrap()
+    };
+    gateways.take(DOORS).enumerate().map(place).collect()
 }
 
 /// A phone that asks for one door after the other until it is told to stop. Answers how often it was told "executed".
@@ -76,19 +60,7 @@ fn phone(
         while !stop.load(Ordering::Relaxed) {
             let door = &doors[dice.below(doors.len())];
             let gateway = &gateways[dice.below(gateways.len())];
-            let output = Command::new(place::binary("phone").unwrap())
-                .args([
-                    "unlock",
-                    door,
-                    "--within-ms",
-                    "4000",
-                    "--url",
-                    &apart::socket_url(gateway),
-                    "--enrolment",
-                ])
-                .arg(&enrolment)
-                .output()
-                .unwrap();
+            let output = apart::unlock(&enrolment, door, gateway).unwrap();
             asked += 1;
             // 0: executed. Anything else is no promise: a gateway was away, or nobody knows.
             opened += usize::from(output.status.code() == Some(0));
@@ -117,7 +89,7 @@ fn hands(places: Arc<Mutex<Vec<Place>>>, mut dice: Dice, stop: Arc<AtomicBool>) 
 
 fn quiet(places: &Mutex<Vec<Place>>, tenant: &Tenant, folder: &Path) -> Result<(), String> {
     let places = places.lock().unwrap();
-    let held: Vec<usize> = places.iter().map(|place| place.read(folder).held()).collect();
+    let held: Vec<usize> = places.iter().map(|place| read(place, folder).held()).collect();
     if held.iter().any(|held| *held > 0) {
         return Err(format!("events that doors still hold: {held:?}"));
     }
@@ -179,7 +151,7 @@ fn whatever_fails_nothing_is_lost_doubled_late_or_made_up() {
         );
     }
 
-    let doors: Vec<Door> = places.lock().unwrap().iter().map(|place| place.read(&folder)).collect();
+    let doors: Vec<Door> = places.lock().unwrap().iter().map(|place| read(place, &folder)).collect();
     let (events, commands) = (tenant.all("/v1/events").unwrap(), tenant.all("/v1/commands").unwrap());
     let mut problems = compare_events(&doors, &events);
     problems.extend(compare_commands(&doors, &commands));

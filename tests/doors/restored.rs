@@ -1,12 +1,10 @@
 //! A core that lives on from an old backup: *doors that have seen more than the backup knows take what the restored core
 //! says at once; what was lost is declared, and nothing is asked for for ever.*
 
-use std::process::Command;
 use std::time::Duration;
 
-use e2e::apart::{self, Apart, Tenant};
-use e2e::place;
-use e2e::program::{Program, wait_for};
+use e2e::apart::{self, Apart, Place, Tenant};
+use e2e::program::wait_for;
 use serde_json::{Value, json};
 
 const WITHIN: Duration = Duration::from_secs(90);
@@ -27,60 +25,38 @@ fn wait_for_events(tenant: &Tenant, kind: &str, count: usize) {
 /// Asks again until the door opens: a door waits up to half a minute before it comes back. What it said last otherwise.
 fn opens(door: &str, phone: &std::path::Path, gateway: &str) {
     wait_for("the door opening", WITHIN, || {
-        let output = Command::new(place::binary("phone").unwrap())
-            .args([
-                "unlock",
-                door,
-                "--within-ms",
-                "4000",
-                "--url",
-                &apart::socket_url(gateway),
-                "--enrolment",
-            ])
-            .arg(phone)
-            .output()
-            .unwrap();
+        let output = apart::unlock(phone, door, gateway).unwrap();
         let told = [output.stdout, output.stderr].concat();
         if output.status.success() { Ok(()) } else { Err(String::from_utf8_lossy(&told).into_owned()) }
     })
     .unwrap();
 }
 
-struct Place {
-    door: String,
-    device: String,
-    program: Program,
+fn state(place: &Place, tenant: &Tenant) -> Result<Value, String> {
+    let shown = tenant.get(&format!("/v1/devices/{}", place.device));
+    shown.map(|shown| shown["state"].clone()).map_err(|error| format!("{error:#}"))
 }
 
-impl Place {
-    fn state(&self, tenant: &Tenant) -> Result<Value, String> {
-        let shown = tenant.get(&format!("/v1/devices/{}", self.device));
-        shown.map(|shown| shown["state"].clone()).map_err(|error| format!("{error:#}"))
-    }
-
-    /// Until core knows that the door holds a newer desired state and bundle than these. What a door holds it says with its
-    /// next sync, which a change of anything brings about.
-    fn has_synced_beyond(&self, tenant: &Tenant, desired: u64, bundle: u64) -> (u64, u64) {
-        let mut held = (0, 0);
-        let mut asked = std::time::Instant::now();
-        wait_for("the door holding what it should", WITHIN, || {
-            let state = self.state(tenant)?;
-            let number = |name: &str| state[name].as_u64().unwrap_or(0);
-            held = (number("desired_version"), number("bundle_version"));
-            if held.0 > desired && held.1 > bundle {
-                return Ok(());
-            }
-            if asked.elapsed() > Duration::from_secs(1) {
-                asked = std::time::Instant::now();
-                tenant
-                    .post("/v1/people", &json!({ "name": "Somebody" }))
-                    .map_err(|error| error.to_string())?;
-            }
-            Err(state.to_string())
-        })
-        .unwrap();
-        held
-    }
+/// Until core knows that the door holds a newer desired state and bundle than these. What a door holds it says with its
+/// next sync, which a change of anything brings about.
+fn synced_beyond(place: &Place, tenant: &Tenant, desired: u64, bundle: u64) -> (u64, u64) {
+    let mut held = (0, 0);
+    let mut asked = std::time::Instant::now();
+    wait_for("the door holding what it should", WITHIN, || {
+        let state = state(place, tenant)?;
+        let number = |name: &str| state[name].as_u64().unwrap_or(0);
+        held = (number("desired_version"), number("bundle_version"));
+        if held.0 > desired && held.1 > bundle {
+            return Ok(());
+        }
+        if asked.elapsed() > Duration::from_secs(1) {
+            asked = std::time::Instant::now();
+            tenant.post("/v1/people", &json!({ "name": "Somebody" })).map_err(|error| error.to_string())?;
+        }
+        Err(state.to_string())
+    })
+    .unwrap();
+    held
 }
 
 #[test]
@@ -89,14 +65,10 @@ fn doors_follow_a_core_that_was_restored_from_an_old_backup() {
     let folder = apart.folder.path().to_owned();
     let tenant = apart.tenant().unwrap();
     let site = tenant.site().unwrap();
-    let door = tenant.door(&site, "Front").unwrap();
     let ada = tenant.person("Ada").unwrap();
     let phone = tenant.enrol_phone(&ada, &folder).unwrap();
-    let enrolment = tenant.enrol_door(&door, &folder).unwrap();
-    let kept: Value = serde_json::from_slice(&std::fs::read(&enrolment).unwrap()).unwrap();
     let gateway = apart.gateway_addresses[0].clone();
-    let program = apart::door(&door, &enrolment, &gateway, &folder).unwrap();
-    let mut place = Place { door, device: kept["device"].as_str().unwrap().to_owned(), program };
+    let mut place = tenant.place(&site, "Front", &gateway, &folder).unwrap();
     opens(&place.door, &phone, &gateway);
     place.program.tell("card 1");
     wait_for_events(&tenant, "access.denied", 1);
@@ -117,7 +89,7 @@ fn doors_follow_a_core_that_was_restored_from_an_old_backup() {
     // What it holds now it says with the sync after: some rounds, and it has seen all of the above.
     let mut before = (0, 0);
     for _ in 0..3 {
-        before = place.has_synced_beyond(&tenant, before.0, 0);
+        before = synced_beyond(&place, &tenant, before.0, 0);
     }
     opens(&place.door, &phone, &gateway);
 
@@ -129,7 +101,7 @@ fn doors_follow_a_core_that_was_restored_from_an_old_backup() {
     apart.core.start_again().unwrap();
     apart.wait_ready().unwrap();
     // The door takes the restored state, which is numbered beyond all that it has seen, and does what it is told by it.
-    let after = place.has_synced_beyond(&tenant, before.0 + (1 << 31), before.1 + (1 << 31));
+    let after = synced_beyond(&place, &tenant, before.0 + (1 << 31), before.1 + (1 << 31));
     opens(&place.door, &phone, &gateway);
     place.program.tell("card 9");
     wait_for_events(&tenant, "access.denied", 2);
@@ -138,20 +110,8 @@ fn doors_follow_a_core_that_was_restored_from_an_old_backup() {
     assert!(has("tenant.restored") && has("events.lost"), "{trail:#?}");
     // A lockdown that is new to the restored core is new to the door as well: nobody gets in, whatever it held before.
     tenant.post("/v1/lockdowns", &json!({ "scope": "tenant", "effect": "nobody" })).unwrap();
-    place.has_synced_beyond(&tenant, after.0, 0);
-    let output = Command::new(place::binary("phone").unwrap())
-        .args([
-            "unlock",
-            &place.door,
-            "--within-ms",
-            "4000",
-            "--url",
-            &apart::socket_url(&gateway),
-            "--enrolment",
-        ])
-        .arg(&phone)
-        .output()
-        .unwrap();
+    synced_beyond(&place, &tenant, after.0, 0);
+    let output = apart::unlock(&phone, &place.door, &gateway).unwrap();
     assert!(!output.status.success(), "{output:?}");
     let export = folder.join("audit.txt");
     apart.verb(&["audit", "export", "--tenant", &tenant.id, export.to_str().unwrap()]).unwrap();

@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, reason = "a test says with a panic that it failed")]
 
 mod drift;
+mod edits;
 mod foreign;
 mod harness;
 mod lifecycle;

@@ -61,3 +61,23 @@ fn it_names_every_call_of_a_life() {
         calls.iter().filter(|call| !patterns.iter().any(|pattern| allows(pattern, call))).collect();
     assert!(missing.is_empty(), "not in the policy: {missing:?}");
 }
+
+/// Every ARN is of the partition that the region lies in: in China another would match nothing.
+#[test]
+fn its_arns_are_of_the_regions_partition() {
+    let stack = Stack::start().unwrap();
+    for (region, partition) in
+        [("cn-north-1", "aws-cn"), ("us-gov-west-1", "aws-us-gov"), ("eu-west-1", "aws")]
+    {
+        let text = format!(
+            "extends = \"dev\"\nname = \"far\"\nregion = \"{region}\"\nnetwork.zones = [\"{region}a\", \"{region}b\"]\n\
+             network.cidr = \"10.99.0.0/16\"\n"
+        );
+        let file = stack.infra.file("far.toml", &text).unwrap();
+        let run = stack.infra.run(&["policy", "--environment", file.to_str().unwrap()]).unwrap().expect(0);
+        let arns: Vec<&str> = run.stdout.split('"').filter(|text| text.starts_with("arn:")).collect();
+        assert!(arns.len() > 4, "{run}");
+        let strange: Vec<_> = arns.iter().filter(|arn| arn.split(':').nth(1) != Some(partition)).collect();
+        assert!(strange.is_empty(), "{region}: {strange:?}");
+    }
+}

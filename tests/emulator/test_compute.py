@@ -44,6 +44,14 @@ class Services(Case):
         self.assertEqual(found["taskDefinition"], self.first)
         self.assertTrue(found["networkConfiguration"]["awsvpcConfiguration"]["securityGroups"])
 
+    def test_a_family_without_a_living_revision_is_told_apart(self):
+        def listed(**more):
+            return self.family in self.ecs.list_task_definition_families(familyPrefix=self.family, **more)["families"]
+
+        self.assertEqual((listed(), listed(status="ACTIVE"), listed(status="INACTIVE")), (True, True, False))
+        self.ecs.deregister_task_definition(taskDefinition=self.first)
+        self.assertEqual((listed(), listed(status="ACTIVE"), listed(status="INACTIVE")), (True, False, True))
+
     def test_an_update_rolls_out(self):
         service = self.service()
         second = self.register()

@@ -2,7 +2,7 @@
 //! doors and phones as processes beside them. Owns their configuration and their start.
 
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Output};
 
 use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
@@ -253,8 +253,32 @@ impl Tenant {
         Ok(file)
     }
 
-    pub fn enrol_door(&self, door: &str, folder: &Path) -> Result<PathBuf> {
+    fn enrol_door(&self, door: &str, folder: &Path) -> Result<PathBuf> {
         self.enrol("door", &format!("/v1/doors/{door}/enrolments"), folder.join(format!("{door}.json")))
+    }
+
+    /// A new door, enrolled, with its device at a gateway; what the device remembers lies in `<door>.ndjson`.
+    pub fn place(&self, site: &str, name: &str, gateway: &str, folder: &Path) -> Result<Place> {
+        let door = self.door(site, name)?;
+        let enrolment = self.enrol_door(&door, folder)?;
+        let kept: Value = serde_json::from_slice(&std::fs::read(&enrolment)?)?;
+        let device = kept["device"].as_str().with_context(|| format!("no device in {kept}"))?.to_owned();
+        let program = Program::start(Recipe {
+            name: door.clone(),
+            program: place::binary("door")?,
+            arguments: vec![
+                "connect".into(),
+                "--url".into(),
+                socket_url(gateway),
+                "--enrolment".into(),
+                enrolment.display().to_string(),
+                "--memory".into(),
+                memory(&door, folder).display().to_string(),
+            ],
+            variables: Vec::new(),
+            folder: folder.into(),
+        })?;
+        Ok(Place { door, device, program })
     }
 
     pub fn enrol_phone(&self, person: &str, folder: &Path) -> Result<PathBuf> {
@@ -262,25 +286,21 @@ impl Tenant {
     }
 }
 
-/// A virtual door at a gateway; its memory lies in `<door>.ndjson`.
-pub fn door(door: &str, enrolment: &Path, gateway: &str, folder: &Path) -> Result<Program> {
-    Program::start(Recipe {
-        name: door.into(),
-        program: place::binary("door")?,
-        arguments: vec![
-            "connect".into(),
-            "--url".into(),
-            socket_url(gateway),
-            "--enrolment".into(),
-            enrolment.display().to_string(),
-            "--memory".into(),
-            memory(door, folder).display().to_string(),
-        ],
-        variables: Vec::new(),
-        folder: folder.into(),
-    })
+/// A door that stands: a virtual one, as a process of its own.
+pub struct Place {
+    pub door: String,
+    pub device: String,
+    pub program: Program,
 }
 
 pub fn memory(door: &str, folder: &Path) -> PathBuf {
     folder.join(format!("{door}.ndjson"))
+}
+
+/// A phone asks for a door as a person would, and waits four seconds; status 0 says that the bolt moved.
+pub fn unlock(phone: &Path, door: &str, gateway: &str) -> Result<Output> {
+    let url = socket_url(gateway);
+    let mut command = Command::new(place::binary("phone")?);
+    command.args(["unlock", door, "--within-ms", "4000", "--url", &url, "--enrolment"]).arg(phone);
+    Ok(command.output()?)
 }

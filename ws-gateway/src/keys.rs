@@ -25,7 +25,7 @@ pub async fn keep(node: Arc<Node>, config: Arc<Config>) {
     loop {
         let wait = match read(&client, &config).await {
             Ok(keys) => {
-                node.rules.authority.replace_keys(keys);
+                node.replace_keys(keys);
                 every
             }
             Err(error) => {

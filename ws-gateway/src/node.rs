@@ -2,16 +2,19 @@
 //! what sessions decide. It owns no listener and no timer of a connection.
 
 mod effects;
+mod unverified;
 mod upkeep;
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
+use bytes::Bytes;
 use keyway_bus::{Bus, BusEvent, Control, EventSink};
 use keyway_protocol::Close;
 use tokio::sync::Notify;
 
+use crate::auth::{KeySet, TokenFault};
 use crate::hub::Hub;
 use crate::limits::{Bucket, Now};
 use crate::metrics::{Metrics, Readings};
@@ -20,6 +23,7 @@ use crate::session::{Instruction, Rules};
 
 pub use crate::session::SubscribeOptions;
 pub use effects::Effects;
+use unverified::Unverified;
 
 pub struct Node {
     pub rules: Arc<Rules>,
@@ -28,6 +32,7 @@ pub struct Node {
     pub metrics: Metrics,
     /// Rung when a token names a key that is not known.
     pub keys_wanted: Notify,
+    unverified: Unverified,
     bus: OnceLock<Arc<dyn Bus>>,
     accepts: Mutex<Bucket>,
     draining: AtomicBool,
@@ -57,6 +62,7 @@ impl Node {
             registry: Registry::default(),
             metrics: Metrics::default(),
             keys_wanted: Notify::new(),
+            unverified: Unverified::default(),
             bus: OnceLock::new(),
             accepts: Mutex::new(accepts),
             draining: AtomicBool::new(false),
@@ -184,19 +190,43 @@ impl Node {
             Control::Refresh { target, expired, expire_at_s, info } => {
                 self.registry.instruct(&target, &[], &Instruction::Refresh { expired, expire_at_s, info });
             }
-            Control::Revoke { statement } => self.revoke(&statement),
+            Control::Revoke { statement } => {
+                let until_ms = self.now().mono_ms + unverified::KEPT_MS;
+                self.revoke(&self.rules.authority.keys(), statement, until_ms);
+            }
             Control::Custom { name, .. } => tracing::debug!(name, "a control this version does not know"),
         }
     }
 
-    fn revoke(&self, statement: &[u8]) {
-        let Ok(statement) = std::str::from_utf8(statement) else {
+    /// New keys of core's. What could not be verified without them may be now, and comes before the tokens that they make
+    /// good.
+    pub fn replace_keys(&self, keys: KeySet) {
+        self.verify_again(&keys, usize::MAX);
+        self.rules.authority.replace_keys(keys);
+    }
+
+    /// Tries at most `count` of the revocations that could not be verified when they came.
+    fn verify_again(&self, keys: &KeySet, count: usize) {
+        for (statement, until_ms) in self.unverified.take(count, self.now().mono_ms) {
+            self.revoke(keys, statement, until_ms);
+        }
+    }
+
+    fn revoke(&self, keys: &KeySet, statement: Bytes, until_ms: u64) {
+        let Ok(text) = std::str::from_utf8(&statement) else {
             return tracing::warn!("a revocation that is no text");
         };
-        match self.rules.authority.revoke(statement, self.now().unix_s()) {
+        match self.rules.authority.revoke(keys, text, self.now().unix_s()) {
             Ok(revocation) => {
                 let closed = self.registry.revoke(&revocation);
                 tracing::info!(tenant = revocation.tenant, user = revocation.user, closed, "revoked");
+            }
+            // Signed with a key that we have not read yet, as every one of the past is for a node that starts; or by a
+            // clock that is ahead of ours.
+            Err(TokenFault::NotYet(why)) => {
+                tracing::warn!(why, "a revocation that cannot be verified yet");
+                self.unverified.keep(statement, until_ms);
+                self.keys_wanted.notify_one();
             }
             // Not believed: whoever can write to Redis cannot close sockets with it.
             Err(fault) => tracing::warn!(%fault, "a revocation that does not verify"),

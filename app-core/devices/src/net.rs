@@ -89,7 +89,9 @@ struct Link {
 
 impl Link {
     async fn open(endpoint: &Endpoint, name: &str) -> anyhow::Result<Self> {
-        let opening = tokio_tungstenite::connect_async(endpoint.url.as_str());
+        // Every frame is a whole message: none waits until the one before is acknowledged.
+        let at_once = true;
+        let opening = tokio_tungstenite::connect_async_with_config(endpoint.url.as_str(), None, at_once);
         let (socket, _) = tokio::time::timeout(CONNECT_TIMEOUT, opening)
             .await
             .context("the gateway did not answer within 10 s")?

@@ -1,11 +1,11 @@
 //! `access.request`: an online door asks about a tap, signed, and waits 800 ms. Most answers change nothing and are committed
 //! nowhere: what came of it is told by the door's own events.
 
-use super::calls::{ATTEMPTS_MAX, Call, Refused, is_conflict};
+use super::attempts::Attempts;
+use super::calls::{Call, Refused};
 use super::{Method, reply};
 use crate::core::Core;
 use crate::decide::access::{access, read};
-use crate::metrics::add;
 use crate::store::StoreError;
 use bytes::Bytes;
 use futures::FutureExt as _;
@@ -16,8 +16,10 @@ pub const METHOD: Method = Method { name: "access.request", serve: |core, call| 
 
 async fn serve(core: Arc<Core>, call: Call) -> Result<Bytes, Refused> {
     let asked: AccessCall = call.json()?;
-    for _ in 0..ATTEMPTS_MAX {
-        let (tenant, facts) = call.facts(&core).await?;
+    let mut attempts = Attempts::committed_only();
+    loop {
+        let basis = attempts.next()?;
+        let (tenant, facts) = basis.facts(&core, call.tenant).await?;
         let device = call.device(&facts)?;
         let request = read(&facts, device, &asked.request).ok_or(Refused::NotProven)?;
         let decided = access(&facts, &tenant.key, device, &request, &mut core.ids());
@@ -27,9 +29,7 @@ async fn serve(core: Arc<Core>, call: Call) -> Result<Bytes, Refused> {
             Ok(_) => return reply(&answer),
             // Asked before: the same answer, and no second use.
             Err(StoreError::Already(row)) => return reply(&AccessReply { decision: row.answer }),
-            Err(error) if is_conflict(&error) => add(&core.metrics.conflicts, 1),
-            Err(error) => return Err(error.into()),
+            Err(error) => basis.again(&core, error)?,
         }
     }
-    Err(Refused::Contended)
 }

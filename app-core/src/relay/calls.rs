@@ -13,9 +13,6 @@ use keyway_domain::id::{DeviceId, PersonId, TenantId};
 use keyway_domain::time::UnixMs;
 use std::sync::Arc;
 
-/// Times a decision is made anew when somebody else was faster. Two at the same grant are common, six are a storm.
-pub const ATTEMPTS_MAX: usize = 6;
-
 pub type Serve = fn(Arc<Core>, Call) -> BoxFuture<'static, Result<Bytes, Refused>>;
 
 pub struct Call {
@@ -106,21 +103,9 @@ impl Call {
         Ok((tenant, facts))
     }
 
-    /// Facts for a first attempt: the change has to say `if_facts`.
-    pub async fn facts_at_hand(&self, core: &Core) -> Result<(Arc<Tenant>, Arc<TenantFacts>), Refused> {
-        let tenant = core.tenant(self.tenant).await?;
-        let facts = tenant.at_hand(&core.store, core.clock.now()).await?;
-        Ok((tenant, facts))
-    }
-
     /// The device that the gateway says is asking. Its signature has to prove it where that matters.
     pub fn device<'f>(&self, facts: &'f TenantFacts) -> Result<&'f DeviceDoc, Refused> {
         let id = DeviceId::parse(&self.user).map_err(|_| Refused::NotFound("device"))?;
         facts.device(id).ok_or(Refused::NotFound("device"))
     }
-}
-
-/// Whether to decide again: somebody else was faster.
-pub fn is_conflict(error: &StoreError) -> bool {
-    matches!(error, StoreError::Conflict { .. })
 }

@@ -1,11 +1,11 @@
 //! `command.get` and `command.cancel`: one's own command, as it is, or taken back while no door has seen it.
 
-use super::calls::{ATTEMPTS_MAX, Call, Refused, is_conflict};
+use super::attempts::Attempts;
+use super::calls::{Call, Refused};
 use super::door_unlock::told;
 use super::{Method, reply};
 use crate::core::Core;
 use crate::decide::command::Stepping;
-use crate::metrics::add;
 use crate::store::row::CommandRow;
 use crate::store::{Change, TenantScope};
 use bytes::Bytes;
@@ -39,9 +39,10 @@ pub async fn cancelled(
     tenant: keyway_domain::id::TenantId,
     mut row: CommandRow,
 ) -> Result<CommandRow, Refused> {
-    for _ in 0..ATTEMPTS_MAX {
-        let tenant = core.tenant(tenant).await?;
-        let facts = tenant.facts(&core.store, core.clock.now()).await?;
+    let mut attempts = Attempts::committed_only();
+    loop {
+        let basis = attempts.next()?;
+        let (tenant, facts) = basis.facts(core, tenant).await?;
         let mut ids = core.ids();
         let mut change = Change::at(ids.now);
         let stepping = Stepping { facts: &facts, key: &tenant.key, now: ids.now };
@@ -52,11 +53,9 @@ pub async fn cancelled(
         stepping.write(row.clone(), next.clone(), &mut change, &mut ids);
         match core.commit(tenant.scope, change).await {
             Ok(_) => return Ok(next),
-            Err(error) if is_conflict(&error) => add(&core.metrics.conflicts, 1),
-            Err(error) => return Err(error.into()),
+            Err(error) => basis.again(core, error)?,
         }
         let again = core.store.command(tenant.scope, row.id()).await?;
         row = again.ok_or(Refused::NotFound("command"))?;
     }
-    Err(Refused::Contended)
 }

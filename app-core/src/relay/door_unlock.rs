@@ -1,13 +1,14 @@
 //! `door.unlock`: a request signed by a phone. Decided and committed at once; then the answer waits for the door, as
 //! long as the caller does, and says no more than is known.
 
-use super::calls::{ATTEMPTS_MAX, Call, Refused, is_conflict};
-use super::device_sync::device_state;
+use super::attempts::{Attempts, Basis};
+use super::calls::{Call, Refused};
 use super::{Method, reply};
 use crate::core::Core;
 use crate::decide::unlock::{Asker, By, Unfit, Wish, read, unlock};
 use crate::metrics::add;
-use crate::store::change::OnceDraft;
+use crate::store::change::{Expect, OnceDraft};
+use crate::store::kind::RecordKind;
 use crate::store::row::CommandRow;
 use crate::store::{StoreError, TenantScope};
 use bytes::Bytes;
@@ -46,11 +47,11 @@ async fn serve(core: Arc<Core>, call: Call) -> Result<Bytes, Refused> {
 }
 
 async fn decide(core: &Core, call: &Call, jws: &str) -> Result<CommandRow, Refused> {
-    let (_, facts) = call.facts_at_hand(core).await?;
+    let (_, facts) = Basis::Hand.facts(core, call.tenant).await?;
     let (wish, phone) = match read(&facts, jws) {
         Ok(read) => read,
         // A key that was enrolled elsewhere a moment ago.
-        Err(_) => read(&call.facts(core).await?.1, jws).map_err(refusal)?,
+        Err(_) => read(&Basis::Committed.facts(core, call.tenant).await?.1, jws).map_err(refusal)?,
     };
     let asker = Asker { name: phone.person.to_string(), person: Some(phone.person), phone: Some(phone.id) };
     let row = command(core, call.tenant, &wish, &asker, By::Credential(phone.credential), None).await?;
@@ -81,36 +82,35 @@ pub async fn command(
     by: By,
     once: Option<OnceDraft>,
 ) -> Result<CommandRow, Refused> {
-    // The facts at hand are nearly always those that are committed, and a decision from older ones is refused inside the
+    // What is at hand is nearly always what is committed, and a decision from older facts is refused inside the
     // transaction: so nobody is asked first. What is not committed at all is told from the newest only.
-    let mut fresh = false;
-    for _ in 0..ATTEMPTS_MAX {
-        let tenant = core.tenant(tenant).await?;
-        let now = core.clock.now();
-        let facts = if fresh {
-            tenant.facts(&core.store, now).await?
-        } else {
-            tenant.at_hand(&core.store, now).await?
-        };
+    let mut attempts = Attempts::at_hand_first();
+    loop {
+        let basis = attempts.next()?;
+        let (tenant, facts) = basis.facts(core, tenant).await?;
+        let mut if_records = Vec::new();
         let online = match facts.device_of(wish.door) {
-            Some(device) => device_state(core, tenant.scope, device).await?.0.online,
+            Some(device) => {
+                let (state, expect) = basis.state(core, tenant.scope, device).await?;
+                if let (Basis::Hand, Expect::Version(version)) = (basis, expect) {
+                    if_records.push((RecordKind::DeviceState, device.id.to_string(), version));
+                }
+                state.online
+            }
             None => false,
         };
         let decided = unlock(&facts, &tenant.key, wish, asker, by, online, &mut core.ids());
         let (row, mut change) = match decided {
             Ok(decided) => decided,
             // A repeated request may come after its deadline: its answer stands.
-            Err(_) if !fresh => {
-                fresh = true;
-                continue;
-            }
+            Err(_) if basis.is_hand() => continue,
             Err(unfit) => {
                 let known = core.store.command_of_request(tenant.scope, wish.request).await?;
                 return known.ok_or_else(|| refusal(unfit));
             }
         };
+        change.if_records = if_records;
         change.once.extend(once.clone());
-        fresh = true;
         match core.commit(tenant.scope, change).await {
             Ok(committed) => {
                 add(&core.metrics.unlocks, 1);
@@ -122,11 +122,9 @@ pub async fn command(
                 add(&core.metrics.doors_busy, 1);
                 return Err(error.into());
             }
-            Err(error) if is_conflict(&error) => add(&core.metrics.conflicts, 1),
-            Err(error) => return Err(error.into()),
+            Err(error) => basis.again(core, error)?,
         }
     }
-    Err(Refused::Contended)
 }
 
 /// Waits for a final state until then; whatever the state is by that time is the answer.

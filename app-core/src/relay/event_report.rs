@@ -1,7 +1,7 @@
 //! `event.report`: a signed batch. The reply is the durable watermark, so it leaves after the commit and never before.
 
-use super::calls::{ATTEMPTS_MAX, Call, Refused, is_conflict};
-use super::device_sync::device_state;
+use super::attempts::Attempts;
+use super::calls::{Call, Refused};
 use super::{Method, reply};
 use crate::core::Core;
 use crate::decide::report::{read, take};
@@ -15,40 +15,42 @@ pub const METHOD: Method = Method { name: "event.report", serve: |core, call| se
 
 async fn serve(core: Arc<Core>, call: Call) -> Result<Bytes, Refused> {
     let request: EventReport = call.json()?;
-    // As with `command.report`: the facts at hand first, guarded; the newest where they do not do.
-    let mut fresh = false;
-    for _ in 0..ATTEMPTS_MAX {
-        let (tenant, facts) =
-            if fresh { call.facts(&core).await? } else { call.facts_at_hand(&core).await? };
+    let mut attempts = Attempts::at_hand_first();
+    loop {
+        let basis = attempts.next()?;
+        let (tenant, facts) = basis.facts(&core, call.tenant).await?;
         let read = call.device(&facts).and_then(|device| {
             Ok((device, read(&facts, device, &request.batch).map_err(|_| Refused::NotProven)?))
         });
         let (device, batch) = match read {
             Ok(read) => read,
-            Err(refused) if fresh => return Err(refused),
-            Err(_) => {
-                fresh = true;
+            // It may have been enrolled elsewhere.
+            Err(_) if basis.is_hand() => continue,
+            Err(refused) => return Err(refused),
+        };
+        let held = basis.intake(&core, tenant.scope, device.id, batch.epoch).await?;
+        let known = basis.state(&core, tenant.scope, device).await?;
+        let taken = take(&facts, &tenant.key, device, &batch, held, known, &mut core.ids());
+        let (mut change, answer) = match taken {
+            Ok(taken) => taken,
+            Err(_) if basis.is_hand() => continue,
+            Err(error) => return Err(Refused::Unfit(error.to_string())),
+        };
+        if change.intakes.is_empty() {
+            if basis.is_hand() {
+                // Nothing is written that would say whether it is so still.
                 continue;
             }
-        };
-        let held = core.store.intake(tenant.scope, device.id, batch.epoch).await?;
-        let known = device_state(&core, tenant.scope, device).await?;
-        let taken = take(&facts, &tenant.key, device, &batch, held, known, &mut core.ids());
-        let (mut change, answer) = taken.map_err(|error| Refused::Unfit(error.to_string()))?;
-        change.if_facts = (!fresh).then_some(facts.version);
-        fresh = true;
-        if change.intakes.is_empty() {
             return reply(&answer);
         }
+        change.if_facts = basis.is_hand().then_some(facts.version);
         let count = change.events.len() as u64;
         match core.commit(tenant.scope, change).await {
             Ok(_) => {
                 add(&core.metrics.events, count);
                 return reply(&answer);
             }
-            Err(error) if is_conflict(&error) => add(&core.metrics.conflicts, 1),
-            Err(error) => return Err(error.into()),
+            Err(error) => basis.again(&core, error)?,
         }
     }
-    Err(Refused::Contended)
 }

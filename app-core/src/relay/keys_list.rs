@@ -1,7 +1,7 @@
 //! `keys.list` and `state.get`: the doors one may open, and the state of one of them.
 
+use super::attempts::Basis;
 use super::calls::{Call, Refused};
-use super::device_sync::device_state;
 use super::{Method, reply};
 use crate::core::Core;
 use crate::decide::sync::door_state;
@@ -64,7 +64,7 @@ async fn state(core: Arc<Core>, call: Call) -> Result<Bytes, Refused> {
     let door = facts.doors.get(&request.door).filter(|_| may).ok_or(Refused::NotFound("door"))?;
     match facts.device_of(door.id) {
         Some(device) => {
-            let (state, _) = device_state(&core, tenant.scope, device).await?;
+            let (state, _) = Basis::Committed.state(&core, tenant.scope, device).await?;
             reply(&door_state(&facts, &state))
         }
         None => {

@@ -1,4 +1,5 @@
-//! Sends what commits have put into the outbox: in order within a channel, channels side by side. A publication leaves
+//! Sends what commits have put into the outbox: in order within a channel, channels side by side. What this process has
+//! committed itself is handed to it, and is read only where something else has to go before. A publication leaves
 //! the outbox when the bus has taken it; a bus that is away delays it and loses nothing. Of several cores on one database
 //! one sends, so that they never overtake each other.
 
@@ -9,8 +10,10 @@ use crate::store::row::{History, OutboxKey, OutboxRow};
 use futures::StreamExt as _;
 use futures::stream;
 use keyway_bus::{Channels, HistoryOptions, NewPublication, PublishOptions};
+use keyway_domain::id::TenantId;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 const SYSTEM: System = System::because("the relay sends the publications of every tenant");
 /// One page: a busy second. What is behind it waits in the database.
@@ -24,6 +27,9 @@ const PAUSE_MIN: Duration = Duration::from_millis(50);
 const PAUSE_MAX: Duration = Duration::from_secs(1);
 /// Longer than any outage that a backlog is sent after; the bus forgets ids afterwards.
 const KNOWN_MS: u64 = 10 * 60_000;
+
+/// Tenants that are remembered; beyond it the table is begun anew, and the database is asked once for each.
+const TENANTS_MAX: usize = 10_000;
 
 const HOUR_MS: u64 = 3_600_000;
 const DAY_MS: u64 = 24 * HOUR_MS;
@@ -44,34 +50,55 @@ fn kept(channel: &str, history: History) -> Option<HistoryOptions> {
 pub async fn run(core: Arc<Core>, bus: Arc<dyn Channels>) {
     let mut signal = core.store.outbox_signal();
     let mut pause = PAUSE_MIN;
+    let mut upto = Upto::default();
+    let mut looked = Instant::now();
+    let mut look = true;
     loop {
-        core.store.until_it_leads().await;
+        if !core.store.leads() {
+            core.store.until_it_leads().await;
+            // Another one has sent meanwhile: what was handed over here is old.
+            core.store.outbox_handed(SYSTEM);
+            (upto, look) = (Upto::default(), true);
+        }
         signal.borrow_and_update();
-        let rows = match core.store.outbox(SYSTEM, PAGE).await {
-            Ok(rows) => rows,
-            Err(error) => {
-                tracing::warn!(%error, "reading the outbox failed");
-                tokio::time::sleep(pause).await;
-                pause = (pause * 2).min(PAUSE_MAX);
-                continue;
-            }
-        };
+        let handed = core.store.outbox_handed(SYSTEM);
+        look |= handed.look || looked.elapsed() >= LOOK_EVERY;
+        let next = upto.next(handed.rows);
+        look |= next.is_none();
+        let mut rows = next.unwrap_or_default();
+        if rows.is_empty() && look {
+            looked = Instant::now();
+            rows = match core.store.outbox(SYSTEM, PAGE).await {
+                Ok(rows) => rows,
+                Err(error) => {
+                    tracing::warn!(%error, "reading the outbox failed");
+                    tokio::time::sleep(pause).await;
+                    pause = (pause * 2).min(PAUSE_MAX);
+                    continue;
+                }
+            };
+            // A page that is not full was all there is.
+            look = rows.len() >= PAGE;
+        }
         if rows.is_empty() {
             let _ = tokio::time::timeout(LOOK_EVERY, signal.changed()).await;
             continue;
         }
-        if send(&core, bus.as_ref(), rows).await {
+        let keys: Vec<OutboxKey> = rows.iter().map(|row| row.key).collect();
+        let done = send(&core, bus.as_ref(), rows).await;
+        upto.sent(&keys, &done);
+        if done.len() == keys.len() {
             pause = PAUSE_MIN;
         } else {
+            look = true;
             tokio::time::sleep(pause).await;
             pause = (pause * 2).min(PAUSE_MAX);
         }
     }
 }
 
-/// Sends a page. Whether all of it has left.
-async fn send(core: &Core, bus: &dyn Channels, rows: Vec<OutboxRow>) -> bool {
-    let number = rows.len();
+/// Sends a page. What of it has left.
+async fn send(core: &Core, bus: &dyn Channels, rows: Vec<OutboxRow>) -> Vec<OutboxKey> {
     let mut channels: indexed::Channels = indexed::Channels::default();
     rows.into_iter().for_each(|row| channels.push(row));
     let sent = stream::iter(channels.rows)
@@ -81,9 +108,9 @@ async fn send(core: &Core, bus: &dyn Channels, rows: Vec<OutboxRow>) -> bool {
     if let Err(error) = core.store.outbox_done(SYSTEM, &done).await {
         // They come again, and the bus knows them by their ids.
         tracing::warn!(%error, "noting what was sent failed");
-        return false;
+        return Vec::new();
     }
-    done.len() == number
+    done
 }
 
 /// One channel's rows in order, up to the first that the bus does not take.
@@ -128,6 +155,48 @@ async fn send_channel(core: &Core, bus: &dyn Channels, rows: Vec<OutboxRow>) -> 
     done
 }
 
+/// How far each tenant's publications have left, without a hole. What a commit hands over may go at once where it is the
+/// next of its tenant: everything before it has gone. Elsewhere the database has to say what there is.
+#[derive(Debug, Default)]
+struct Upto(HashMap<TenantId, u64>);
+
+impl Upto {
+    /// The rows that go now; `None` when something comes before them.
+    fn next(&self, handed: Vec<OutboxRow>) -> Option<Vec<OutboxRow>> {
+        let mut reached: HashMap<TenantId, u64> = HashMap::new();
+        let mut rows = Vec::with_capacity(handed.len());
+        for row in handed {
+            let OutboxKey { tenant, seq } = row.key;
+            let upto = reached.get(&tenant).or_else(|| self.0.get(&tenant)).copied()?;
+            if seq <= upto {
+                // Read from the database, and sent, before it was looked for here.
+                continue;
+            }
+            if seq != upto + 1 {
+                return None;
+            }
+            reached.insert(tenant, seq);
+            rows.push(row);
+        }
+        Some(rows)
+    }
+
+    /// These were to be sent, in their order from the first that there was, and of them these have left.
+    fn sent(&mut self, keys: &[OutboxKey], done: &[OutboxKey]) {
+        let done: HashSet<&OutboxKey> = done.iter().collect();
+        if self.0.len() >= TENANTS_MAX {
+            self.0.clear();
+        }
+        for key in keys {
+            let last = self.0.entry(key.tenant).or_default();
+            *last = key.seq.max(*last);
+        }
+        for left in keys.iter().filter(|key| !done.contains(key)) {
+            self.0.remove(&left.tenant);
+        }
+    }
+}
+
 mod indexed {
     //! Rows by channel, in the order of their first one.
     use super::OutboxRow;
@@ -148,5 +217,46 @@ mod indexed {
             }
             self.rows[place].push(row);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use keyway_domain::time::UnixMs;
+
+    fn row(tenant: u8, seq: u64) -> OutboxRow {
+        OutboxRow {
+            key: OutboxKey { tenant: TenantId::mint(UnixMs(1), [tenant; 10]), seq },
+            channel: String::new(),
+            body: String::new(),
+            history: History::None,
+            idempotency: String::new(),
+            committed_at: UnixMs(1),
+            expires_at: None,
+        }
+    }
+
+    #[test]
+    fn only_what_is_next_goes_unread() {
+        let rows =
+            |keys: &[(u8, u64)]| keys.iter().map(|(tenant, seq)| row(*tenant, *seq)).collect::<Vec<_>>();
+        let keys = |numbers: &[(u8, u64)]| rows(numbers).iter().map(|row| row.key).collect::<Vec<_>>();
+        let mut upto = Upto::default();
+        assert_eq!(upto.next(rows(&[(1, 1)])), None, "nothing is known of this tenant");
+        upto.sent(&keys(&[(1, 4), (1, 5), (2, 9)]), &keys(&[(1, 4), (1, 5), (2, 9)]));
+        for (handed, goes) in [
+            (rows(&[]), Some(rows(&[]))),
+            (rows(&[(1, 6), (1, 7), (2, 10)]), Some(rows(&[(1, 6), (1, 7), (2, 10)]))),
+            (rows(&[(1, 5), (1, 6)]), Some(rows(&[(1, 6)]))),
+            (rows(&[(1, 7)]), None),
+            (rows(&[(1, 6), (1, 8)]), None),
+            (rows(&[(1, 6), (3, 1)]), None),
+        ] {
+            assert_eq!(upto.next(handed), goes);
+        }
+        upto.sent(&keys(&[(1, 6), (2, 10)]), &keys(&[(2, 10)]));
+        assert_eq!(upto.next(rows(&[(1, 7)])), None, "what was held up is still there");
+        assert_eq!(upto.next(rows(&[(2, 11)])), Some(rows(&[(2, 11)])));
     }
 }

@@ -18,6 +18,12 @@ pub struct Change {
     pub at: UnixMs,
     /// The decision was made from these facts: refused with `Conflict` when they have moved on.
     pub if_facts: Option<u64>,
+    /// The decision was made from these records as they were at these versions; 0 is "not there". Refused with
+    /// `Conflict` when one has moved on.
+    pub if_records: Vec<(RecordKind, String, u64)>,
+    /// The decision was made for all commands of a device that are not settled, which were these at these versions, in
+    /// the order of their ids.
+    pub if_open: Option<(DeviceId, Vec<(CommandId, u64)>)>,
     pub records: Vec<RecordChange>,
     pub commands: Vec<CommandWrite>,
     pub intakes: Vec<IntakeWrite>,

@@ -27,6 +27,11 @@ pub async fn load(conn: &mut Conn, wanted: &Wanted) -> Result<Found, Fault> {
         found.commands.insert((tenant, row.id()), row);
     }
     load_rooms(conn, wanted, &mut found).await?;
+    for (tenant, device) in &wanted.open {
+        let rows = conn.fetch(OPEN, vec![text(tenant), text(device)]).await?;
+        let open = rows.iter().map(|row| Ok((shape::command_id(row, 0)?, row.count(1)?)));
+        found.open.insert((*tenant, *device), open.collect::<Result<_, Fault>>()?);
+    }
     let keys =
         wanted.intakes.iter().map(|(tenant, device, epoch)| vec![text(tenant), text(device), text(epoch)]);
     for row in &INTAKES.find(conn, &["tenant", "device", "epoch"], keys.collect()).await? {
@@ -69,6 +74,8 @@ async fn load_rooms(conn: &mut Conn, wanted: &Wanted, found: &mut Found) -> Resu
     Ok(())
 }
 
+const OPEN: &str =
+    "SELECT id, version FROM commands WHERE tenant = $1 AND device = $2 AND is_open = 1 ORDER BY id";
 /// A group rarely speaks of more doors; each length is a statement of its own.
 const ROOMS_IN_ONE_STATEMENT: usize = 32;
 

@@ -130,10 +130,9 @@ impl Lead {
     }
 
     /// Hears of what others have put into the outbox, so that it is sent at once. What is missed is found by looking.
-    pub async fn listen(&self, signal: &watch::Sender<u64>) {
+    pub async fn listen(&self, heard: impl Fn()) {
         loop {
-            if let Err(fault) = self.target.listen(CHANNEL, || signal.send_modify(|count| *count += 1)).await
-            {
+            if let Err(fault) = self.target.listen(CHANNEL, &heard).await {
                 tracing::debug!(?fault, "not listening to other processes");
             }
             tokio::time::sleep(PAUSE).await;

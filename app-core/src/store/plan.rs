@@ -5,7 +5,7 @@
 
 use super::change::{Change, CommandWrite, Committed, Expect, RecordChange, RecordDraft};
 use super::kind::{LookupSpace, OnceSpace, RecordKind};
-use super::row::{CommandRow, OnceRow, Record};
+use super::row::{CommandRow, OnceRow, OutboxKey, OutboxRow, Record};
 use super::shape::{self, Head, int, text};
 use super::sql::Value;
 use super::{StoreError, TenantScope};
@@ -19,6 +19,8 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 pub type RecordKey = (TenantId, RecordKind, String);
 pub type NameKey = (LookupSpace, String);
 pub type OnceKey = (TenantId, OnceSpace, String);
+pub type CommandKey = (TenantId, CommandId);
+pub type IntakeKey = (TenantId, DeviceId, Epoch);
 
 /// What the checks of a group have to look at.
 #[derive(Debug, Default)]
@@ -28,11 +30,13 @@ pub struct Wanted {
     pub names: BTreeSet<NameKey>,
     /// Records whose names are replaced.
     pub names_of: BTreeSet<RecordKey>,
-    pub commands: BTreeSet<(TenantId, CommandId)>,
+    pub commands: BTreeSet<CommandKey>,
     pub requests: BTreeSet<(TenantId, RequestId)>,
     /// Doors that get another command, with the deadline after which theirs still count.
     pub rooms: BTreeMap<(TenantId, DeviceId), UnixMs>,
-    pub intakes: BTreeSet<(TenantId, DeviceId, Epoch)>,
+    /// Devices whose open commands a change knows.
+    pub open: BTreeSet<(TenantId, DeviceId)>,
+    pub intakes: BTreeSet<IntakeKey>,
     pub once: BTreeSet<OnceKey>,
     pub events: BTreeSet<(TenantId, String, u64)>,
     pub chain_at: BTreeSet<(TenantId, u64)>,
@@ -42,6 +46,8 @@ impl Wanted {
     pub fn note(&mut self, scope: TenantScope, change: &Change) {
         let tenant = scope.tenant();
         self.tenants.insert(tenant);
+        self.records.extend(change.if_records.iter().map(|(kind, id, _)| (tenant, *kind, id.clone())));
+        self.open.extend(change.if_open.iter().map(|(device, _)| (tenant, *device)));
         for record in &change.records {
             let (kind, id) = record.names();
             let key = (tenant, kind, id.to_owned());
@@ -79,10 +85,12 @@ pub struct Found {
     pub records: HashMap<RecordKey, HeldRecord>,
     pub names: HashMap<NameKey, RecordKey>,
     pub names_of: HashMap<RecordKey, Vec<NameKey>>,
-    pub commands: HashMap<(TenantId, CommandId), CommandRow>,
+    pub commands: HashMap<CommandKey, CommandRow>,
     pub requests: HashMap<(TenantId, RequestId), CommandId>,
     pub rooms: HashMap<(TenantId, DeviceId), Taken>,
-    pub intakes: HashMap<(TenantId, DeviceId, Epoch), u64>,
+    /// Versions of a device's commands that are not settled.
+    pub open: HashMap<(TenantId, DeviceId), BTreeMap<CommandId, u64>>,
+    pub intakes: HashMap<IntakeKey, u64>,
     pub once: HashMap<OnceKey, OnceRow>,
     pub events: HashSet<(TenantId, String, u64)>,
     pub chain_at: HashMap<(TenantId, u64), ChainHash>,
@@ -113,8 +121,8 @@ pub struct Writes {
     pub records_gone: BTreeSet<RecordKey>,
     pub names: BTreeMap<NameKey, RecordKey>,
     pub names_gone: BTreeSet<NameKey>,
-    pub commands: BTreeMap<(TenantId, CommandId), Vec<Value>>,
-    pub intakes: BTreeMap<(TenantId, DeviceId, Epoch), Vec<Value>>,
+    pub commands: BTreeMap<CommandKey, Vec<Value>>,
+    pub intakes: BTreeMap<IntakeKey, Vec<Value>>,
     pub once: BTreeMap<OnceKey, Vec<Value>>,
     pub events: Vec<Vec<Value>>,
     pub audit: Vec<Vec<Value>>,
@@ -124,6 +132,16 @@ pub struct Writes {
     pub outbox: Vec<Vec<Value>>,
     /// Tenants whose head has moved.
     pub heads: BTreeSet<TenantId>,
+    /// What is in `outbox`, for the relay of this process.
+    pub to_send: Vec<OutboxRow>,
+}
+
+impl Writes {
+    /// How many rows there are to write, without heads.
+    pub fn rows(&self) -> usize {
+        let keyed = self.records.len() + self.commands.len() + self.intakes.len() + self.once.len();
+        keyed + self.events.len() + self.audit.len() + self.details.len() + self.outbox.len()
+    }
 }
 
 fn conflict<T>(what: String, expected: impl ToString, found: impl ToString) -> Result<T, StoreError> {
@@ -179,6 +197,13 @@ impl Found {
                 let taken =
                     self.rooms.entry((tenant, row.command.device)).or_insert(Taken { count: 0, first });
                 *taken = Taken { count: taken.count + 1, first: taken.first.min(first) };
+            }
+            if let Some(open) = self.open.get_mut(&(tenant, row.command.device)) {
+                if row.record.state.is_final() {
+                    open.remove(&row.id());
+                } else {
+                    open.insert(row.id(), version);
+                }
             }
             self.commands.insert(key, row);
         }
@@ -254,7 +279,17 @@ impl Found {
             head.outbox_last += 1;
             // Never back, whatever the clock did: the relay reads in the order of this instant.
             head.outbox_at = head.outbox_at.max(change.at);
-            writes.outbox.push(shape::outbox_values(tenant, head.outbox_last, draft, head.outbox_at));
+            let row = OutboxRow {
+                key: OutboxKey { tenant, seq: head.outbox_last },
+                channel: draft.channel.clone(),
+                body: draft.body.clone(),
+                history: draft.history,
+                idempotency: draft.idempotency.clone(),
+                committed_at: head.outbox_at,
+                expires_at: draft.expires_at,
+            };
+            writes.outbox.push(shape::outbox_values(&row));
+            writes.to_send.push(row);
         }
         committed.facts_version = head.facts_version;
         committed.audit_size = head.audit_size;
@@ -267,6 +302,24 @@ impl Found {
             && wanted != head.facts_version
         {
             return conflict("the tenant's facts".into(), wanted, head.facts_version);
+        }
+        for (kind, id, version) in &change.if_records {
+            let held = self.records.get(&(tenant, *kind, id.clone())).map_or(0, |held| held.version);
+            if held != *version {
+                return conflict(format!("{} {id}", kind.word()), version, held);
+            }
+        }
+        if let Some((device, rows)) = &change.if_open {
+            let held = self.open.get(&(tenant, *device));
+            if !held
+                .is_some_and(|held| held.iter().map(|(id, version)| (*id, *version)).eq(rows.iter().copied()))
+            {
+                return conflict(
+                    format!("the open commands of {device}"),
+                    rows.len(),
+                    held.map_or(0, BTreeMap::len),
+                );
+            }
         }
         for record in &change.records {
             self.check_record(tenant, record)?;

@@ -7,7 +7,7 @@ use super::kind::{LookupSpace, OnceSpace, RecordKind};
 use super::row::{AuditRow, CommandRow, EventRow, History, IntakeRow, OnceRow, OutboxKey, OutboxRow, Record};
 use super::sql::{Row, Value};
 use keyway_domain::event::{ChainHash, Epoch};
-use keyway_domain::id::{DeviceId, EventId, TenantId};
+use keyway_domain::id::{CommandId, DeviceId, EventId, TenantId};
 use keyway_domain::time::UnixMs;
 
 /// What a tenant's row counts.
@@ -71,6 +71,10 @@ pub fn tenant(row: &Row, place: usize) -> Result<TenantId, Fault> {
 }
 
 pub fn device(row: &Row, place: usize) -> Result<DeviceId, Fault> {
+    id(row, place)
+}
+
+pub fn command_id(row: &Row, place: usize) -> Result<CommandId, Fault> {
     id(row, place)
 }
 
@@ -278,21 +282,16 @@ fn history_word(history: History) -> &'static str {
     }
 }
 
-pub fn outbox_values(
-    tenant: TenantId,
-    seq: u64,
-    draft: &super::change::OutboxDraft,
-    committed_at: UnixMs,
-) -> Vec<Value> {
+pub fn outbox_values(row: &OutboxRow) -> Vec<Value> {
     vec![
-        text(tenant),
-        int(seq),
-        draft.channel.as_str().into(),
-        draft.body.as_str().into(),
-        history_word(draft.history).into(),
-        draft.idempotency.as_str().into(),
-        int(committed_at.0),
-        opt_int(draft.expires_at),
+        text(row.key.tenant),
+        int(row.key.seq),
+        row.channel.as_str().into(),
+        row.body.as_str().into(),
+        history_word(row.history).into(),
+        row.idempotency.as_str().into(),
+        int(row.committed_at.0),
+        opt_int(row.expires_at),
     ]
 }
 

@@ -111,6 +111,17 @@ impl Target {
         }
     }
 
+    /// The same for the one that writes. Its statements find rows by their keys, whatever the values: planning them anew
+    /// for each would cost more than they do.
+    pub fn writing(self) -> Self {
+        match self {
+            Self::Sqlite(options) => Self::Sqlite(options),
+            Self::Postgres(options) => {
+                Self::Postgres(options.options([("plan_cache_mode", "force_generic_plan")]))
+            }
+        }
+    }
+
     /// The same with a bound to the size of the file, where it is a file of ours.
     pub fn bounded(self, pages_max: u32) -> Self {
         match self {

@@ -3,17 +3,20 @@
 
 use super::change::{Change, Committed};
 use super::error::Fault;
+use super::handed::Handed;
 use super::lead::{self, Lead};
 use super::plan::{Wanted, Writes};
 use super::row::OutboxKey;
+use super::single::{Granted, Heads, Known, READ_HEAD};
 use super::sql::{Conn, Target};
-use super::{StoreError, TenantScope, group};
+use super::{StoreError, TenantScope, group, shape};
+use keyway_domain::id::TenantId;
 use keyway_domain::time::UnixMs;
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 
 /// Changes in one transaction at most. Twice as many bring little more: the disk's sync is shared by 128 already.
@@ -121,10 +124,13 @@ pub struct Writer {
     conn: Option<Conn>,
     jobs: mpsc::Receiver<Job>,
     sent: Arc<Sent>,
-    signal: watch::Sender<u64>,
+    handed: Arc<Handed>,
     lead: Arc<Lead>,
     deadline: Duration,
     linger: Duration,
+    heads: Heads,
+    /// A statement whose answer did not come: whose it was, and the mark of the head that it was to replace.
+    doubt: Option<(TenantId, String)>,
 }
 
 /// A transaction that did not happen; `maybe` when it may have all the same.
@@ -143,18 +149,20 @@ impl Writer {
     pub fn new(
         target: Target,
         jobs: mpsc::Receiver<Job>,
-        (sent, signal, lead): (Arc<Sent>, watch::Sender<u64>, Arc<Lead>),
+        (sent, handed, lead): (Arc<Sent>, Arc<Handed>, Arc<Lead>),
         deadline_ms: u64,
     ) -> Self {
         Self {
-            target,
+            target: target.writing(),
             conn: None,
             jobs,
             sent,
-            signal,
+            handed,
             lead,
             deadline: Duration::from_millis(deadline_ms),
             linger: SENT_LINGER,
+            heads: Heads::default(),
+            doubt: None,
         }
     }
 
@@ -243,16 +251,9 @@ impl Writer {
     fn answer(&self, waiting: Vec<Waiting>, written: Result<Vec<Result<Committed, StoreError>>, Failed>) {
         match written {
             Ok(outcomes) => {
-                let published = waiting
-                    .iter()
-                    .zip(&outcomes)
-                    .any(|(one, outcome)| outcome.is_ok() && !one.change.outbox.is_empty());
                 for (one, outcome) in waiting.into_iter().zip(outcomes) {
                     // A caller that has gone away finds out by its ids.
                     let _ = one.answer.send(outcome);
-                }
-                if published {
-                    self.signal.send_modify(|count| *count += 1);
                 }
             }
             Err(Failed { fault, maybe }) => {
@@ -270,25 +271,26 @@ impl Writer {
         parts: &[(TenantScope, &Change)],
         deadline: Instant,
     ) -> Result<Vec<Result<Committed, StoreError>>, Failed> {
+        self.doubt = None;
         let mut attempt = 1;
         loop {
             let mut committing = false;
             let fresh = self.conn.is_none();
-            let failed = match tokio::time::timeout_at(deadline, self.transact(parts, &mut committing)).await
-            {
-                Ok(Ok(outcomes)) => return Ok(outcomes),
-                Ok(Err(fault)) => Failed { fault, maybe: committing },
-                Err(_) => Failed { fault: Fault::Slow, maybe: committing },
-            };
-            let again = !failed.maybe
-                && match &failed.fault {
-                    // A connection that was new has shown that the database is really gone.
-                    Fault::Gone(_) => !fresh,
-                    Fault::GaveWay => true,
-                    _ => false,
+            let mut failed =
+                match tokio::time::timeout_at(deadline, self.transact(parts, &mut committing)).await {
+                    Ok(Ok(outcomes)) => return Ok(outcomes),
+                    Ok(Err(fault)) => Failed { fault, maybe: committing },
+                    Err(_) => Failed { fault: Fault::Slow, maybe: committing },
                 };
+            let again = match &failed.fault {
+                // A connection that was new has shown that the database is really gone.
+                Fault::Gone(_) => !fresh && !failed.maybe,
+                Fault::GaveWay => !failed.maybe,
+                _ => false,
+            };
             self.recover(&failed, deadline).await;
             if !again || attempt == ATTEMPTS_MAX {
+                failed.maybe |= self.doubt.is_some();
                 return Err(failed);
             }
             attempt += 1;
@@ -316,10 +318,24 @@ impl Writer {
             Some(conn) => conn,
             none => none.insert(self.target.connect().await?),
         };
+        if conn.is_postgres()
+            && self.doubt.is_none()
+            && let Some(outcomes) = self.single(parts, &sent).await?
+        {
+            return Ok(outcomes);
+        }
+        let Some(conn) = &mut self.conn else { return Err(Fault::Gone("the connection was lost".into())) };
         conn.begin().await?;
         let mut wanted = Wanted::default();
         parts.iter().for_each(|(scope, change)| wanted.note(*scope, change));
         let mut found = group::load(conn, &wanted).await?;
+        if let Some((tenant, mark)) = &self.doubt {
+            // The head is locked: what was in doubt has happened by now, or never will.
+            if known(conn, *tenant).await?.is_none_or(|now| now.mark != *mark) {
+                return Err(Fault::Gone("the connection was lost".into()));
+            }
+            self.doubt = None;
+        }
         let mut writes = Writes::default();
         let outcomes: Vec<_> =
             parts.iter().map(|(scope, change)| found.take(*scope, change, &mut writes)).collect();
@@ -328,6 +344,8 @@ impl Writer {
             return Ok(outcomes);
         }
         let tells = !writes.outbox.is_empty() && !self.lead.leads();
+        let to_send = std::mem::take(&mut writes.to_send);
+        self.heads.forget(writes.heads.iter().copied());
         group::store(conn, &found, writes, &sent).await?;
         if tells {
             // Another process sends it, and hears of it with the commit. Who sends its own needs no telling.
@@ -336,7 +354,65 @@ impl Writer {
         *committing = true;
         conn.commit().await?;
         self.sent.forget(&sent);
+        self.handed.hand(to_send, self.lead.leads());
         Ok(outcomes)
+    }
+
+    /// The group as one statement. `None`: nothing was written, it has to go the long way.
+    async fn single(
+        &mut self,
+        parts: &[(TenantScope, &Change)],
+        sent: &[OutboxKey],
+    ) -> Result<Option<Vec<Result<Committed, StoreError>>>, Fault> {
+        let Some(conn) = &mut self.conn else { return Ok(None) };
+        let Some(granted) = Granted::of(parts) else { return Ok(None) };
+        let tenant = granted.tenant();
+        let before = match self.heads.get(tenant) {
+            Some(known) => known,
+            None => match known(conn, tenant).await? {
+                Some(known) => known,
+                None => return Ok(None),
+            },
+        };
+        let mut wanted = Wanted::default();
+        parts.iter().for_each(|(scope, change)| wanted.note(*scope, change));
+        let mut found = granted.found(parts, &before.head);
+        let mut writes = Writes::default();
+        let outcomes: Vec<_> =
+            parts.iter().map(|(scope, change)| found.take(*scope, change, &mut writes)).collect();
+        self.heads.forget([tenant]);
+        if outcomes.iter().any(Result::is_err) {
+            return Ok(None);
+        }
+        let Some(head) = found.heads.remove(&tenant) else { return Ok(None) };
+        let to_send = std::mem::take(&mut writes.to_send);
+        let tells = !writes.outbox.is_empty() && !self.lead.leads();
+        let Some((sql, values)) = granted.statement(&wanted, (&head, &before), writes, sent, tells) else {
+            return Ok(None);
+        };
+        // Until there is an answer nobody knows whether it has happened.
+        self.doubt = Some((tenant, before.mark));
+        let answered = conn.fetch(&sql, values).await;
+        if answered.as_ref().map_or_else(|fault| matches!(fault, Fault::GaveWay), |_| true) {
+            self.doubt = None;
+        }
+        let rows = match answered {
+            Ok(rows) => rows,
+            // A row of this key is there: the long way looks whose it is.
+            Err(Fault::GaveWay) => return Ok(None),
+            Err(fault) => {
+                if fault.leaves_connection() {
+                    self.doubt = None;
+                }
+                return Err(fault);
+            }
+        };
+        let Some(row) = rows.first() else { return Ok(None) };
+        self.heads.put(tenant, Known { head, mark: row.text(0)? });
+        let gone: Vec<OutboxKey> = sent.iter().filter(|key| key.tenant == tenant).copied().collect();
+        self.sent.forget(&gone);
+        self.handed.hand(to_send, self.lead.leads());
+        Ok(Some(outcomes))
     }
 
     async fn sweep(&mut self, now: UnixMs) -> Result<usize, StoreError> {
@@ -363,6 +439,12 @@ impl Writer {
             }
         }
     }
+}
+
+async fn known(conn: &mut Conn, tenant: TenantId) -> Result<Option<Known>, Fault> {
+    let rows = conn.fetch(READ_HEAD, vec![shape::text(tenant)]).await?;
+    let Some(row) = rows.first() else { return Ok(None) };
+    Ok(Some(Known { head: shape::head(row)?.1, mark: row.text(7)? }))
 }
 
 const SWEEP: &str = "DELETE FROM once_keys WHERE (tenant, space, name) IN (SELECT tenant, space, name FROM once_keys WHERE \

@@ -11,10 +11,10 @@ pub fn free_port() -> u16 {
 
 impl Redis {
     pub fn start() -> Self {
-        Self::at(free_port())
+        Self::start_on(free_port())
     }
 
-    pub fn at(port: u16) -> Self {
+    pub fn start_on(port: u16) -> Self {
         let port = port.to_string();
         let child = Command::new("redis-server")
             .args(["--port", &port, "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"])

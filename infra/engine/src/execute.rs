@@ -96,6 +96,7 @@ impl Outcome {
 pub struct Execution<'a> {
     pub(crate) account: &'a dyn Account,
     pub(crate) graph: &'a Graph,
+    pub(crate) plan: &'a Plan,
     pub(crate) settings: &'a Settings,
     tell: &'a (dyn Fn(Event) + Send + Sync),
     /// The objects as they are by now, under their wanted address.
@@ -157,7 +158,16 @@ impl<'a> Execution<'a> {
                 Create => {}
             }
         }
-        Self { account, graph, settings, tell, objects: Mutex::new(objects), old, waited: Mutex::default() }
+        Self {
+            account,
+            graph,
+            plan,
+            settings,
+            tell,
+            objects: Mutex::new(objects),
+            old,
+            waited: Mutex::default(),
+        }
     }
 
     /// Runs the nodes in their order.

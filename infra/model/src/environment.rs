@@ -32,6 +32,7 @@ pub use neighbours::neighbours;
 pub use origin::{Origin, Origins, Path, Source, Sources, text_of};
 pub use problem::{Color, Problem, Problems, Related, Severity};
 pub use reference::reference;
+pub use region::partition;
 pub use schema::schema;
 pub use subnet::{SubnetPlace, subnets};
 pub use types::*;

@@ -2,6 +2,7 @@
 //! and refused; it leaves no choice to its execution. It asks nothing and changes nothing.
 
 mod claims;
+mod losses;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -66,6 +67,9 @@ pub struct Step {
     /// What stands still meanwhile.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub interrupts: Vec<String>,
+    /// What no later apply brings back: data that goes with the object, or that the change lets go.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub loses: Vec<String>,
     /// Of a replacement: whether the new one is made before the old one goes.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub create_first: bool,
@@ -87,6 +91,8 @@ pub enum Problem {
     Duplicate { address: Address, kind: KindId, objects: Vec<Duplicate> },
     /// The kind could not be read whole, so nothing of it is created or deleted.
     Incomplete { kind: KindId, reason: String },
+    /// Something of others that the environment names by its id is not there.
+    Missing { what: String, id: String, origin: Option<String>, wanted_by: Vec<Address> },
     /// A deletion that nobody allowed.
     Guarded { address: Address, kind: KindId, id: String, store: bool },
     /// The graph itself is at fault.
@@ -151,6 +157,12 @@ impl Plan {
 pub fn plan(graph: &Graph, snapshot: &Snapshot, options: &Options) -> Plan {
     let world = World::new(graph, snapshot);
     let mut problems = world.problems();
+    let closure = options.only.as_ref().map(|only| graph.closure(only));
+    let concerns = |address: &Address| {
+        closure.as_ref().is_none_or(|closure| closure.contains(address))
+            || options.only.as_ref() == Some(address)
+    };
+    problems.extend(missing(graph, snapshot, &concerns));
     let remade = world.remade();
     let mut steps = Vec::new();
     let (mut unchanged, mut left_alone) = (0, Vec::new());
@@ -166,10 +178,7 @@ pub fn plan(graph: &Graph, snapshot: &Snapshot, options: &Options) -> Plan {
         }
     }
     steps.extend(world.unwanted());
-    if let Some(only) = &options.only {
-        let closure = graph.closure(only);
-        steps.retain(|step| closure.contains(&step.address) || &step.address == only);
-    }
+    steps.retain(|step| concerns(&step.address));
     let allowed = |step: &&Step| options.allow_all || options.allow_delete.contains(&step.address);
     for step in steps.iter().filter(|step| step.guarded && !allowed(step)) {
         let (address, kind, store) = (step.address.clone(), step.kind, step.kind.spec().store);
@@ -195,6 +204,27 @@ pub fn plan(graph: &Graph, snapshot: &Snapshot, options: &Options) -> Plan {
         plan.problems.push(Problem::NoOrder { message: circle.to_string() });
     }
     plan
+}
+
+/// What the wanted resources name of others by id and nobody has. An environment that wants nothing misses nothing.
+fn missing<'a>(
+    graph: &'a Graph,
+    snapshot: &'a Snapshot,
+    concerns: &'a dyn Fn(&Address) -> bool,
+) -> impl Iterator<Item = Problem> + 'a {
+    snapshot.missing.iter().filter_map(move |(id, what)| {
+        let names = |wanted: &&Wanted| wanted.fields.values().any(|value| mentions(value, id));
+        let wanting: Vec<(&Address, &Wanted)> =
+            graph.resources.iter().filter(|(address, wanted)| concerns(address) && names(wanted)).collect();
+        let (_, first) = wanting.first()?;
+        let field = first.fields.iter().find(|(_, value)| mentions(value, id)).map(|(name, _)| name);
+        Some(Problem::Missing {
+            what: what.clone(),
+            id: id.clone(),
+            origin: field.and_then(|field| first.origin_of(field)).map(str::to_owned),
+            wanted_by: wanting.into_iter().map(|(address, _)| address.clone()).collect(),
+        })
+    })
 }
 
 /// What carries our tags without an address that could be one: nothing of ours is made so, and nothing is done to it.
@@ -396,6 +426,7 @@ impl<'a> World<'a> {
             action: if replace { Action::Replace } else { Action::Update },
             id: Some(object.id.clone()),
             interrupts: interrupts(spec, &changes),
+            loses: if replace { losses::with(object) } else { losses::by(spec, &changes) },
             create_first: replace && self.create_first(wanted, object, &fields),
             guarded: replace && (spec.store || wanted.protect || protected(object)),
             moved_from: self.moved_from.get(address).map(|former| (*former).clone()),
@@ -406,12 +437,21 @@ impl<'a> World<'a> {
         (Some(step), others)
     }
 
-    /// Create-first needs a kind that allows it and a name that the old one does not hold.
+    /// Create-first needs a name that the old one does not hold. What a kind that is otherwise replaced delete-first refers to
+    /// may come back as the same: there the other name must be known. Where there is no tag, nothing would say which is new.
     fn create_first(&self, wanted: &Wanted, object: &Observed, fields: &Fields) -> bool {
         let spec = wanted.kind.spec();
         let same = |field: &str| fields.get(field) == object.fields.get(field);
-        spec.replacement == Replacement::CreateFirst
-            && (spec.unique.is_empty() || !spec.unique.iter().all(|field| same(field)))
+        let renamed = |field: &str| {
+            let known = fields.get(field).is_some_and(|value| value::references(value).is_empty());
+            known && !same(field)
+        };
+        match spec.replacement {
+            Replacement::CreateFirst => {
+                spec.unique.is_empty() || !spec.unique.iter().all(|field| same(field))
+            }
+            Replacement::DeleteFirst => spec.tags && spec.unique.iter().any(|field| renamed(field)),
+        }
     }
 
     fn creation(&self, address: &Address, wanted: &Wanted) -> Step {
@@ -431,6 +471,7 @@ impl<'a> World<'a> {
             changes: changes.collect(),
             reasons: Vec::new(),
             interrupts: Vec::new(),
+            loses: Vec::new(),
             create_first: false,
             guarded: false,
             moved_from: None,
@@ -461,6 +502,7 @@ impl<'a> World<'a> {
                     _ => vec!["the environment does not name it".to_owned()],
                 },
                 interrupts: Vec::new(),
+                loses: losses::with(object),
                 create_first: false,
                 guarded: object.kind.spec().store || protected(object),
                 moved_from: None,

@@ -1,5 +1,6 @@
 //! Plans and graphs as text for people and JSON for programs. It shows values; it computes none.
 
+mod brief;
 mod dependencies;
 mod plan_text;
 
@@ -17,6 +18,8 @@ use crate::snapshot::Snapshot;
 #[derive(Debug, Clone, Copy)]
 pub struct Style {
     pub color: bool,
+    /// All values of what is created, and none of them cut.
+    pub whole: bool,
 }
 
 impl Style {

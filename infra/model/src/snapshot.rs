@@ -25,6 +25,9 @@ pub struct Snapshot {
     /// Kinds that could not be read whole, and why: `ec2:DescribeVpcs denied to arn:...`.
     #[serde(default)]
     pub incomplete: BTreeMap<KindId, String>,
+    /// What the scope names of others by id and is not there, each with what it would be: `Z0123` is no hosted zone.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub missing: BTreeMap<String, String>,
 }
 
 /// One object as AWS shows it.
@@ -76,6 +79,7 @@ impl Snapshot {
             resources: Vec::new(),
             unmanaged: Vec::new(),
             incomplete: BTreeMap::new(),
+            missing: BTreeMap::new(),
         }
     }
 

@@ -30,6 +30,7 @@ pub struct Discovery<'a> {
     nat_gateways: OnceCell<Vec<aws_sdk_ec2::types::NatGateway>>,
     cache_subnet_groups: OnceCell<Vec<aws_sdk_elasticache::types::CacheSubnetGroup>>,
     unmanaged: std::sync::Mutex<Vec<Unmanaged>>,
+    missing: std::sync::Mutex<BTreeMap<String, String>>,
 }
 
 impl<'a> Discovery<'a> {
@@ -46,6 +47,7 @@ impl<'a> Discovery<'a> {
             nat_gateways: OnceCell::new(),
             cache_subnet_groups: OnceCell::new(),
             unmanaged: std::sync::Mutex::default(),
+            missing: std::sync::Mutex::default(),
         }
     }
 
@@ -93,6 +95,14 @@ impl<'a> Discovery<'a> {
     }
 }
 
+impl Discovery<'_> {
+    /// Notes that nothing has an id which the environment names: `what` it would be.
+    pub(crate) fn note_missing(&self, id: &str, what: &str) {
+        let mut missing = self.missing.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        missing.insert(id.to_owned(), what.to_owned());
+    }
+}
+
 pub(super) async fn discover(aws: &Aws, scope: &Scope, wanted: &[KindId]) -> Result<Snapshot, CallError> {
     let discovery = Discovery::new(aws, scope);
     let reads = wanted.iter().map(|&kind| {
@@ -110,6 +120,7 @@ pub(super) async fn discover(aws: &Aws, scope: &Scope, wanted: &[KindId]) -> Res
         }
     }
     snapshot.unmanaged = discovery.unmanaged.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner);
+    snapshot.missing = discovery.missing.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner);
     snapshot.sort();
     Ok(snapshot)
 }

@@ -1,6 +1,9 @@
 //! Kinds against prepared answers on a loopback port, for what an emulator does not do: rare refusals, batch calls that
 //! fail inside a success, features it lacks. The SDKs are the real ones; a request that nobody prepared is refused.
 
+mod differs;
+mod states;
+
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex};
 
@@ -77,10 +80,12 @@ async fn answer_one(
             }
         }
     };
-    // Query protocols name the action in the body, JSON protocols in a header.
+    // Query protocols name the action in the body, JSON protocols in a header, REST by method and path.
     let named = body.split('&').find_map(|pair| pair.strip_prefix("Action="));
     let target = header(&head, "x-amz-target").and_then(|target| target.rsplit('.').next());
-    let action = named.or(target).unwrap_or("?").to_owned();
+    let line: Vec<&str> = head.split_whitespace().take(2).collect();
+    let rest = line.join(" ").split('?').next().unwrap_or_default().to_owned();
+    let action = named.or(target).map_or(rest, str::to_owned);
     let prepared = {
         let mut answers = answers.lock().unwrap();
         let at = answers.iter().position(|(name, ..)| *name == action);
@@ -112,7 +117,7 @@ fn refusal(action: &'static str, code: &str, message: &str) -> Answer {
 }
 
 /// The actions of EC2 that these tests refuse.
-const EC2: &[&str] = &["AuthorizeSecurityGroupIngress"];
+const EC2: &[&str] = &["AuthorizeSecurityGroupIngress", "DescribeNatGateways"];
 
 fn ok(action: &'static str, inner: &str) -> Answer {
     (action, 200, format!("<{action}Response>{inner}</{action}Response>"))
@@ -129,15 +134,19 @@ fn fields(value: Value) -> Fields {
     }
 }
 
-/// An operation on `object` (id and fields as seen), or a creation.
-fn operation(kind: KindId, verb: Verb, wanted: Value, object: Option<(&str, Value)>) -> Operation {
-    let scope = Scope {
+fn scope() -> Scope {
+    Scope {
         project: "keyway".to_owned(),
         environment: "test".to_owned(),
         account: "111122223333".to_owned(),
         region: "eu-central-1".to_owned(),
         shared_zones: std::collections::BTreeSet::new(),
-    };
+    }
+}
+
+/// An operation on `object` (id and fields as seen), or a creation.
+fn operation(kind: KindId, verb: Verb, wanted: Value, object: Option<(&str, Value)>) -> Operation {
+    let scope = scope();
     let address = "test/object".parse().unwrap();
     let observed = object.map(|(id, seen)| Observed {
         kind,

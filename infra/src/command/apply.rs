@@ -17,7 +17,7 @@ pub(super) async fn run(session: &Session<'_>, arguments: &Apply) -> anyhow::Res
         Some(file) => {
             let stored = read(file)?;
             if let Some(refusal) = another(session, &stored, file)? {
-                session.output.note(&refusal);
+                session.output.refused(&refusal);
                 return Ok(Exit::Refused);
             }
             allow_delete.extend(stored.allow_delete);
@@ -49,7 +49,7 @@ fn another(session: &Session<'_>, stored: &Stored, file: &Path) -> anyhow::Resul
         == (&of.project, &of.environment, &of.account, &of.region);
     Ok((!same).then(|| {
         format!(
-            "refused: {} is a plan of {}-{} in {}, not of {}-{} in {}; nothing was changed",
+            "{} is a plan of {}-{} in {}, not of {}-{} in {}; nothing was changed",
             file.display(),
             of.project,
             of.environment,

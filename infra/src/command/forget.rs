@@ -23,14 +23,14 @@ pub(super) async fn run(session: &Session<'_>, arguments: &Forget) -> anyhow::Re
             anyhow::bail!("{}-{} has nothing called {wanted}", graph.scope.project, graph.scope.environment);
         }
         let ids: Vec<_> = found.iter().map(|object| object.id.as_str()).collect();
-        session.output.note(&format!("refused: {wanted} means {}; name one by its id", ids.join(" and ")));
+        session.output.refused(&format!("{wanted} means {}; name one by its id", ids.join(" and ")));
         return Ok(Exit::Refused);
     };
     let Some(address) = object.address.clone() else { anyhow::bail!("{wanted} has no address") };
     if object.kind == KindId::TaskDefinition {
         // Its family is the environment's by name; a revision without tags would be read as the same one.
-        session.output.note(&format!(
-            "refused: a task definition belongs to the service of its name; `infra forget` takes the service, \
+        session.output.refused(&format!(
+            "a task definition belongs to the service of its name; `infra forget` takes the service, \
              and a revision that nobody runs is deregistered by the next apply ({address})"
         ));
         return Ok(Exit::Refused);
@@ -46,5 +46,6 @@ pub(super) async fn run(session: &Session<'_>, arguments: &Forget) -> anyhow::Re
     }
     reconcile::retag(&aws, address.clone(), object.clone(), keep, remove).await?;
     session.output.note(&format!("{} stays, but is no longer {address}", object.id));
+    super::adopt::answer(session, &address, object, true);
     Ok(Exit::Done)
 }

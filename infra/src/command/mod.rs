@@ -144,8 +144,15 @@ impl Session<'_> {
 
     fn bad(&self, problems: &Problems) -> BadEnvironment {
         if self.output.is_json() {
-            self.output.json(&serde_json::json!({ "problems": problems.json() }));
-            return BadEnvironment("the environment cannot be used".to_owned());
+            let why = "the environment cannot be used";
+            match self.cli.command {
+                // Their answer is one line an event.
+                Command::Apply(_) | Command::Destroy(_) => self
+                    .output
+                    .line(&serde_json::json!({ "event": "error", "why": why, "problems": problems.json() })),
+                _ => self.output.json(&serde_json::json!({ "problems": problems.json() })),
+            }
+            return BadEnvironment(why.to_owned());
         }
         BadEnvironment(format!(
             "the environment cannot be used\n\n{}",
@@ -233,6 +240,17 @@ pub fn status(error: &anyhow::Error) -> Exit {
     let mismatch = error.is::<WrongRegion>()
         || matches!(error.downcast_ref::<run::RunError>(), Some(run::RunError::WrongAccount { .. }));
     if mismatch { Exit::Refused } else { Exit::Failed }
+}
+
+/// How a verb ended that did not: a message on standard error, and with `--format json` a last line on standard output.
+pub fn tell(cli: &Cli, error: &anyhow::Error) {
+    let (output, why) = (Output::new(&cli.global), message(error));
+    output.note(&format!("error: {why}"));
+    // A bad environment has told its problems as data already.
+    if output.is_json() && !error.is::<BadEnvironment>() {
+        let event = if status(error) == Exit::Refused { "refused" } else { "error" };
+        output.line(&serde_json::json!({ "event": event, "why": why }));
+    }
 }
 
 /// One message for a person: the error and its causes, each once, without the inner workings of an SDK.

@@ -81,11 +81,12 @@ pub(super) fn show(
 }
 
 pub(super) fn exit(plan: &model::Plan) -> Exit {
-    use model::Problem::{Duplicate, Graph, Guarded, Incomplete, NoOrder};
-    let incomplete = |problem: &model::Problem| matches!(problem, Incomplete { .. } | Graph { .. });
+    use model::Problem::{Duplicate, Graph, Guarded, Incomplete, Missing, NoOrder};
+    let at_fault =
+        |problem: &model::Problem| matches!(problem, Incomplete { .. } | Graph { .. } | Missing { .. });
     let refused =
         |problem: &model::Problem| matches!(problem, Guarded { .. } | Duplicate { .. } | NoOrder { .. });
-    if plan.problems.iter().any(incomplete) {
+    if plan.problems.iter().any(at_fault) {
         Exit::Failed
     } else if plan.problems.iter().any(refused) {
         Exit::Refused

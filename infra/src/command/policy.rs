@@ -1,6 +1,7 @@
 //! `infra policy`: what whoever runs infra on one environment must be allowed, and no more. Changing and deleting is
 //! conditioned on the environment's own tag, so that a mistake cannot reach another environment.
 
+use infra_model::environment::partition;
 use serde_json::{Value, json};
 
 use super::{Exit, Session};
@@ -208,6 +209,7 @@ pub(super) fn run(session: &Session<'_>) -> anyhow::Result<Exit> {
     let scope = session.graph()?.scope;
     let (project, environment, account, region) =
         (&scope.project, &scope.environment, &scope.account, &scope.region);
+    let partition = partition(region);
     let request = json!({"StringEquals": {"aws:RequestTag/keyway:project": project, "aws:RequestTag/keyway:environment": environment}});
     let resource = json!({"StringEquals": {"aws:ResourceTag/keyway:project": project, "aws:ResourceTag/keyway:environment": environment}});
     let mut untagged = request.clone();
@@ -229,12 +231,12 @@ pub(super) fn run(session: &Session<'_>) -> anyhow::Result<Exit> {
             statement("ChangeWhatIsTagged", CHANGES, json!("*"), Some(resource)),
             // Creations name the VPC and the like they go into, which carry no request tag; calls that know no tags at all.
             statement("CreateInside", &["ec2:Create*", "ec2:AssociateRouteTable", "route53:ChangeResourceRecordSets", "route53:CreateHostedZone", "route53:DeleteHostedZone", "route53:ChangeTagsForResource"],
-                json!([format!("arn:aws:ec2:{region}:{account}:vpc/*"), format!("arn:aws:ec2:{region}:{account}:subnet/*"), format!("arn:aws:ec2:{region}:{account}:elastic-ip/*"), "arn:aws:route53:::hostedzone/*"]), None),
-            statement("Roles", ROLES, json!(format!("arn:aws:iam::{account}:role/{project}/{environment}/*")), None),
-            statement("FirstOfAService", &["iam:CreateServiceLinkedRole"], json!("arn:aws:iam::*:role/aws-service-role/*"), Some(linked)),
+                json!([format!("arn:{partition}:ec2:{region}:{account}:vpc/*"), format!("arn:{partition}:ec2:{region}:{account}:subnet/*"), format!("arn:{partition}:ec2:{region}:{account}:elastic-ip/*"), format!("arn:{partition}:route53:::hostedzone/*")]), None),
+            statement("Roles", ROLES, json!(format!("arn:{partition}:iam::{account}:role/{project}/{environment}/*")), None),
+            statement("FirstOfAService", &["iam:CreateServiceLinkedRole"], json!(format!("arn:{partition}:iam::*:role/aws-service-role/*")), Some(linked)),
             statement("DeliverFirewallLogs", LOG_DELIVERY, json!("*"), None),
             statement("Lease", &["ssm:GetParametersByPath", "ssm:PutParameter", "ssm:DeleteParameter"],
-                json!(format!("arn:aws:ssm:{region}:{account}:parameter/keyway/{project}/{environment}/*")), None),
+                json!(format!("arn:{partition}:ssm:{region}:{account}:parameter/keyway/{project}/{environment}/*")), None),
         ],
     });
     session.output.json(&policy);

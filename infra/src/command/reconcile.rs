@@ -41,7 +41,7 @@ pub(super) async fn run(session: &Session<'_>, work: Work<'_>) -> anyhow::Result
         Ok(lease) => lease,
         Err(LeaseError::Held { claim, left_s }) => {
             let held = LeaseError::Held { claim, left_s };
-            session.output.note(&format!("refused: {held}; `--wait-s {left_s}` waits for it"));
+            session.output.refused(&format!("{held}; `--wait-s {left_s}` waits for it"));
             return Ok(Exit::Refused);
         }
         Err(error) => return Err(error.into()),
@@ -115,11 +115,13 @@ async fn under_lease(
     }
     if !plan.problems.is_empty() {
         let exit = super::plan::exit(&plan);
-        session.output.note("nothing was changed");
+        session.output.refused("the plan has problems; nothing was changed");
         return Ok(exit);
     }
-    if !plan.steps.is_empty() && !agreed(session, &work.question) {
-        session.output.note("nothing was changed");
+    if !plan.steps.is_empty()
+        && let Err(why) = agreed(session, &work.question)
+    {
+        session.output.refused(&format!("{why}; nothing was changed"));
         return Ok(Exit::Refused);
     }
     carry_out(session, aws, work, lease, &snapshot, &plan).await
@@ -144,9 +146,10 @@ fn refuse_stale(session: &Session<'_>, reviewed: &Plan, now: &Plan) -> Exit {
     Exit::Refused
 }
 
-fn agreed(session: &Session<'_>, question: &Question) -> bool {
+/// Why nobody agreed, if nobody did.
+fn agreed(session: &Session<'_>, question: &Question) -> Result<(), String> {
     if question.yes {
-        return true;
+        return Ok(());
     }
     let word = question.typed.as_deref().unwrap_or("yes");
     let ask = match &question.typed {
@@ -154,11 +157,9 @@ fn agreed(session: &Session<'_>, question: &Question) -> bool {
         None => "Apply this plan? Only `yes` goes on:".to_owned(),
     };
     match session.output.ask(&ask) {
-        Some(answer) => answer == word,
-        None => {
-            session.output.note("there is no terminal to ask on; `--yes` applies without asking");
-            false
-        }
+        Some(answer) if answer == word => Ok(()),
+        Some(_) => Err(format!("the answer was not `{word}`")),
+        None => Err("there is no terminal to ask on, and `--yes` was not given".to_owned()),
     }
 }
 

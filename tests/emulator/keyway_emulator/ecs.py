@@ -9,6 +9,8 @@ Restores, against moto 5.2.5:
 - ListServiceDeployments and DescribeServiceDeployments, UpdateClusterSettings (500 in moto);
 - CreateService of an active name: the same request answers with the service (clientToken, API_CreateService), another is
   InvalidParameterException "Creation of service was not idempotent."; securityGroups may be left out (default group);
+- ListTaskDefinitionFamilies heeds `status`: ACTIVE are families with an active revision, INACTIVE those without one
+  (API_ListTaskDefinitionFamilies);
 - ListServices and ListClusters leave out what is INACTIVE; DeleteCluster refuses with ClusterContainsServicesException;
 - DescribeServices takes ten names (API_DescribeServices).
 """
@@ -161,6 +163,17 @@ def _updates(backend) -> None:
 
 
 def _lists_and_clusters(backend) -> None:
+    @method(EC2ContainerServiceResponse)
+    def list_task_definition_families(original, self):
+        listed, wanted = original(self).result["families"], self._get_param("status", "ALL")
+        living = {
+            family
+            for family, revisions in self.ecs_backend.task_definitions.items()
+            if any(revision.status == "ACTIVE" for revision in revisions.values())
+        }
+        fits = {"ALL": lambda _: True, "ACTIVE": living.__contains__, "INACTIVE": lambda family: family not in living}
+        return ActionResult({"families": list(filter(fits[wanted], listed))})
+
     @method(backend)
     def list_services(original, self, *args, **kwargs):
         active = {service.arn for service in self.services.values() if service.status != "INACTIVE"}

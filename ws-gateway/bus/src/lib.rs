@@ -15,6 +15,7 @@ mod pending;
 mod position;
 mod redis;
 mod request;
+mod tireless;
 
 pub use backend::{Backend, Handler, Outcome, ServeOptions};
 pub use error::{BusError, Unavailable};

@@ -4,9 +4,12 @@
 mod channel;
 mod requests;
 
+use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use async_trait::async_trait;
+use bytes::Bytes;
 use futures::future::BoxFuture;
 use tokio::time::Instant;
 
@@ -14,7 +17,7 @@ use crate::backend::{Backend, Handler, ReplyTo, RequestQueue, ServeOptions, serv
 use crate::delegate::channels_of_broker;
 use crate::error::{BusError, check_channel, check_key, check_payload};
 use crate::event::{BusEvent, Control, EventSink};
-use crate::limits::{PARTITION_REQUESTS_MAX, PARTITIONS, partition_of};
+use crate::limits::{CONTROLS_KEPT, CONTROLS_TTL_MS, PARTITION_REQUESTS_MAX, PARTITIONS, partition_of};
 use crate::memory::channel::Shard;
 use crate::memory::requests::{Consumer, Requests};
 use crate::message::{
@@ -43,6 +46,8 @@ struct Broker {
     /// By partition, so that publishing to different channels does not contend.
     shards: Vec<Mutex<Shard>>,
     nodes: Mutex<Vec<Arc<Node>>>,
+    /// Kept for nodes that start later; taken after `nodes`, so that none hears of one too late or never.
+    revocations: Mutex<VecDeque<(Instant, Bytes)>>,
     requests: Arc<Requests>,
 }
 
@@ -56,13 +61,23 @@ impl MemoryBroker {
     pub fn new(options: MemoryOptions) -> MemoryBroker {
         let shards = (0..PARTITIONS).map(|_| Mutex::default()).collect();
         let requests = Arc::new(Requests::new(options.partition_requests_max));
-        MemoryBroker(Arc::new(Broker { shards, nodes: Mutex::default(), requests }))
+        MemoryBroker(Arc::new(Broker {
+            shards,
+            nodes: Mutex::default(),
+            revocations: Mutex::default(),
+            requests,
+        }))
     }
 
     /// Attaches a node. Its events go to `sink` until the returned bus is dropped.
     pub fn node(&self, sink: EventSink) -> Arc<MemoryBus> {
         let node = Arc::new(Node { id: crate::fresh_id(), sink, pending: Arc::default() });
-        lock(&self.0.nodes).push(Arc::clone(&node));
+        let mut nodes = lock(&self.0.nodes);
+        for (_, statement) in lock(&self.0.revocations).iter() {
+            (node.sink)(BusEvent::Control(Control::Revoke { statement: statement.clone() }));
+        }
+        nodes.push(Arc::clone(&node));
+        drop(nodes);
         Arc::new(MemoryBus { broker: Arc::clone(&self.0), node })
     }
 
@@ -162,7 +177,16 @@ impl Channels for Broker {
     }
 
     async fn control(&self, control: Control) -> Result<(), BusError> {
-        for node in lock(&self.nodes).iter() {
+        let nodes = lock(&self.nodes);
+        if let Control::Revoke { statement } = &control {
+            let (mut kept, now) = (lock(&self.revocations), Instant::now());
+            kept.push_back((now + Duration::from_millis(CONTROLS_TTL_MS), statement.clone()));
+            while kept.len() > CONTROLS_KEPT as usize || kept.front().is_some_and(|(until, _)| *until <= now)
+            {
+                kept.pop_front();
+            }
+        }
+        for node in nodes.iter() {
             (node.sink)(BusEvent::Control(control.clone()));
         }
         Ok(())

@@ -1,10 +1,11 @@
 //! A node's questions that wait for an answer: number -> waiter. It owns the bound, the end of waiting and that a
-//! waiter hears exactly once; it does not know how questions and answers travel.
+//! waiter hears exactly once; it does not know how questions and answers travel. Deadlines come by the wall clock and are
+//! kept by the other one: a clock that is set back must not keep questions until they fill the table.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use tokio::sync::oneshot;
 
@@ -20,20 +21,20 @@ const WAIT_DEFAULT: Duration = Duration::from_secs(4);
 const WAIT_MAX: Duration = Duration::from_secs(30);
 
 /// How often overdue questions are looked for. Askers have told their clients at the deadline itself.
-pub(crate) const SWEEP_EVERY: Duration = Duration::from_secs(1);
+const SWEEP_EVERY: Duration = Duration::from_secs(1);
 
-#[derive(Default)]
 pub(crate) struct Pending {
     waiting: Mutex<HashMap<u64, Waiter>>,
     next: AtomicU64,
+    started: Instant,
+    /// Since `started`.
     swept_ms: AtomicU64,
     unclaimed: AtomicU64,
 }
 
 struct Waiter {
     done: Answered,
-    /// By the wall clock, as the request says it.
-    until_ms: u64,
+    until: Instant,
     method: String,
 }
 
@@ -42,6 +43,18 @@ pub(crate) struct Question {
     pub number: u64,
     answer: oneshot::Receiver<Result<Reply, BusError>>,
     pending: Arc<Pending>,
+}
+
+impl Default for Pending {
+    fn default() -> Pending {
+        Pending {
+            waiting: Mutex::default(),
+            next: AtomicU64::new(0),
+            started: Instant::now(),
+            swept_ms: AtomicU64::new(0),
+            unclaimed: AtomicU64::new(0),
+        }
+    }
 }
 
 impl Pending {
@@ -56,17 +69,18 @@ impl Pending {
         deadline_ms: u64,
         done: Answered,
     ) -> Result<u64, (Answered, BusError)> {
-        let now_ms = now_ms();
-        if now_ms.saturating_sub(self.swept_ms.load(Ordering::Relaxed)) > SWEEP_EVERY.as_millis() as u64 {
+        let now = Instant::now();
+        let elapsed_ms = now.duration_since(self.started).as_millis() as u64;
+        if elapsed_ms.saturating_sub(self.swept_ms.load(Ordering::Relaxed)) > SWEEP_EVERY.as_millis() as u64 {
             self.sweep();
         }
-        let until_ms = now_ms + time_left(deadline_ms, now_ms).as_millis() as u64;
+        let until = now + time_left(deadline_ms, now_ms());
         let mut waiting = self.waiting();
         if waiting.len() >= PENDING_REPLIES_MAX {
             return Err((done, BusError::full("waiting for a reply", PENDING_REPLIES_MAX)));
         }
         let number = self.next.fetch_add(1, Ordering::Relaxed) + 1;
-        waiting.insert(number, Waiter { done, until_ms, method: method.to_owned() });
+        waiting.insert(number, Waiter { done, until, method: method.to_owned() });
         Ok(number)
     }
 
@@ -102,15 +116,19 @@ impl Pending {
 
     /// Ends the waiting that is overdue.
     pub(crate) fn sweep(&self) {
-        let now_ms = now_ms();
-        self.swept_ms.store(now_ms, Ordering::Relaxed);
-        let overdue: Vec<Waiter> = self
-            .waiting()
-            .extract_if(|_, waiter| waiter.until_ms <= now_ms)
-            .map(|(_, waiter)| waiter)
-            .collect();
+        let now = Instant::now();
+        self.swept_ms.store(now.duration_since(self.started).as_millis() as u64, Ordering::Relaxed);
+        let overdue: Vec<Waiter> =
+            self.waiting().extract_if(|_, waiter| waiter.until <= now).map(|(_, waiter)| waiter).collect();
         for waiter in overdue {
             (waiter.done)(Err(BusError::NoReply { method: waiter.method }));
+        }
+    }
+
+    pub(crate) async fn keep_sweeping(self: Arc<Pending>) {
+        loop {
+            tokio::time::sleep(SWEEP_EVERY).await;
+            self.sweep();
         }
     }
 
@@ -198,5 +216,20 @@ mod tests {
         let heard = heard.lock().unwrap().join(", ");
         assert_eq!(heard, "answer, bus unavailable while asking: full at 1, no reply to `m` by its deadline");
         assert_eq!(pending.unclaimed(), 2, "late answers are counted");
+    }
+
+    #[test]
+    fn a_full_table_refuses_and_has_room_again() {
+        let pending = Pending::default();
+        let ask =
+            |deadline_ms: u64| pending.expect("m", deadline_ms, Box::new(drop)).map_err(|(_, error)| error);
+        // All of them are overdue at once.
+        for _ in 0..PENDING_REPLIES_MAX {
+            ask(1).unwrap();
+        }
+        let refused = ask(1).unwrap_err();
+        assert!(refused.to_string().contains("full at 65536"), "{refused}");
+        pending.sweep();
+        ask(1).unwrap();
     }
 }

@@ -26,12 +26,12 @@ use tokio::task::JoinSet;
 
 use crate::backend::{Backend, Handler, RequestQueue, ServeOptions, serve};
 use crate::delegate::channels_of_broker;
-use crate::envelope::encode_request;
+use crate::envelope::{Message, encode_request};
 use crate::error::{BusError, Unavailable, check_channel, check_payload};
-use crate::event::EventSink;
-use crate::limits::{CONTROL_CHANNEL, PARTITION_REQUESTS_MAX, partition_of};
+use crate::event::{BusEvent, Control, EventSink};
+use crate::limits::{CONTROL_CHANNEL, CONTROLS_KEPT, HISTORY_READ_MAX, PARTITION_REQUESTS_MAX, partition_of};
 use crate::message::HistoryFilter;
-use crate::pending::SWEEP_EVERY;
+use crate::position::Position;
 use crate::redis::address::Place;
 use crate::redis::check::Positions;
 use crate::redis::consume::Consumer;
@@ -40,6 +40,7 @@ use crate::redis::receive::{Interest, Receiver};
 use crate::redis::send::Sender;
 use crate::redis::write::{Asked, Confirm, Writers};
 use crate::request::{DeadLetter, Reply, Request};
+use crate::tireless::tireless;
 use crate::{Answered, Bus, BusHealth, Channels};
 
 /// Where Redis is, and the bounds of this process's use of it. The URL may hold a password: it is not printed.
@@ -136,22 +137,42 @@ impl RedisBus {
         for incoming in queues.incoming {
             tasks.spawn(Arc::clone(&receiver).work(incoming));
         }
-        tasks.spawn(Arc::clone(&links).supervise());
+        let of = Arc::clone(&links);
+        tasks.spawn(async move { tireless("supervising links", || Arc::clone(&of).supervise()).await });
         tasks.spawn(Arc::clone(&positions).keep_repairing(queues.repairs));
-        tasks.spawn(positions.keep_checking());
+        tasks.spawn(async move {
+            tireless("checking positions", || Arc::clone(&positions).keep_checking()).await
+        });
         let pending = Arc::clone(&receiver.pending);
         tasks.spawn(async move {
-            loop {
-                tokio::time::sleep(SWEEP_EVERY).await;
-                pending.sweep();
-            }
+            tireless("ending overdue questions", || Arc::clone(&pending).keep_sweeping()).await
         });
         let timeout = Duration::from_millis(options.command_timeout_ms);
         let bus = RedisBus { broker: sender, receiver, links, node, timeout, _tasks: Mutex::new(tasks) };
         bus.listen(CONTROL_CHANNEL, address::CONNECT_TIMEOUT + timeout).await?;
-        let top = bus.broker.read(CONTROL_CHANNEL, &HistoryFilter::top()).await?.top;
-        bus.note(CONTROL_CHANNEL, &top);
+        bus.hear_past_controls().await?;
         Ok(Arc::new(bus))
+    }
+
+    /// Revocations outlive nodes: the tokens that they void would be good again on a node that started later. What else
+    /// was told before concerned connections that this node never had.
+    async fn hear_past_controls(&self) -> Result<(), BusError> {
+        let mut after = None;
+        // Each page is of what was there before the page; the bound is what is kept at all.
+        for _ in 0..=CONTROLS_KEPT as usize / HISTORY_READ_MAX {
+            let filter = HistoryFilter { since: after.take(), limit: HISTORY_READ_MAX, reverse: false };
+            let read = self.broker.read(CONTROL_CHANNEL, &filter).await?;
+            // From here on nothing may be missing.
+            self.note(CONTROL_CHANNEL, &read.top);
+            let Some((last, _)) = read.messages.last() else { break };
+            after = Some(Position::new(read.top.epoch.clone(), *last));
+            for (_, message) in read.messages {
+                if let Message::Control(control @ Control::Revoke { .. }) = message {
+                    (self.receiver.sink)(BusEvent::Control(control));
+                }
+            }
+        }
+        Ok(())
     }
 
     async fn listen(&self, channel: &str, timeout: Duration) -> Result<(), BusError> {
@@ -324,7 +345,9 @@ impl Bus for RedisBus {
     fn health(&self) -> BusHealth {
         let links = self.links.live();
         let canaries = || links.values().map(|live| &live.canaries);
-        let missing = canaries().map(|canaries| canaries.missing()).max().unwrap_or(CANARIES_MISSING_MAX);
+        let (now_us, every) = (self.receiver.clock_us(), self.links.canary_every);
+        let missing = canaries().map(|canaries| canaries.overdue(now_us, every)).max();
+        let missing = missing.unwrap_or(CANARIES_MISSING_MAX);
         let served: usize = links.values().filter(|live| live.ready).map(|live| live.partitions.len()).sum();
         let count = |counter: &std::sync::atomic::AtomicU64| counter.load(Ordering::Relaxed);
         let counters = &self.receiver.counters;

@@ -37,9 +37,14 @@ impl Authority {
         verify_subscription(token, &self.keys(), &self.expected, unix_s)
     }
 
-    /// Verifies a statement and puts it in force.
-    pub fn revoke(&self, statement: &str, unix_s: u64) -> Result<Revocation, TokenFault> {
-        let revocation = verify_revocation(statement, &self.keys(), &self.expected, unix_s)?;
+    /// Whether a revocation in force voids the token that this came from.
+    pub fn is_revoked(&self, identity: &Identity) -> bool {
+        self.revocations.read().unwrap_or_else(PoisonError::into_inner).covers(identity)
+    }
+
+    /// Verifies a statement with `keys`, which need not be in force yet, and puts it in force.
+    pub fn revoke(&self, keys: &KeySet, statement: &str, unix_s: u64) -> Result<Revocation, TokenFault> {
+        let revocation = verify_revocation(statement, keys, &self.expected, unix_s)?;
         self.revocations.write().unwrap_or_else(PoisonError::into_inner).add(revocation.clone(), unix_s);
         Ok(revocation)
     }

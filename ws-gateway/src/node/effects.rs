@@ -8,12 +8,13 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use keyway_bus::{Bus, BusError, History, HistoryFilter, Position, ReplyError};
-use keyway_protocol::ErrorReply;
+use keyway_protocol::{Close, ErrorReply};
 
 use super::Node;
+use crate::auth::Identity;
 use crate::hub::bus_error;
 use crate::link::Link;
-use crate::session::{Answer, HistoryRead, Input, Output};
+use crate::session::{Answer, HistoryRead, Input, Instruction, Output};
 
 /// One connection's way to the node.
 pub struct Effects {
@@ -31,9 +32,13 @@ impl Effects {
             Output::Admit(identity) => {
                 let answer = node.registry.admit(&self.link, &identity, &node.rules.limits, node.now());
                 node.metrics.connects.add(u64::from(answer.is_ok()));
+                self.look_for_revocation(&identity);
                 return Some(Input::Admitted(answer));
             }
-            Output::Renew(identity) => self.link.set_identity(&identity),
+            Output::Renew(identity) => {
+                self.link.set_identity(&identity);
+                self.look_for_revocation(&identity);
+            }
             Output::RefreshKeys => node.keys_wanted.notify_one(),
             Output::Attach { key, channel, read } => {
                 let joining = node.hub.add(&bus, &channel, key, &self.link);
@@ -103,6 +108,13 @@ impl Effects {
             Output::Send(_) | Output::Close(..) => {}
         }
         None
+    }
+
+    /// A revocation that came between the check of the token and the entry in the registry has not found us there.
+    fn look_for_revocation(&self, identity: &Identity) {
+        if self.node.rules.authority.is_revoked(identity) {
+            self.link.push(Input::Instruction(Instruction::Disconnect(Close::FORCE_DISCONNECT)), 0);
+        }
     }
 
     /// Neither task nor timer waits for the answer: the session has its own deadline.

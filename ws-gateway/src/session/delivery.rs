@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use keyway_bus::Position;
-use keyway_protocol::Close;
+use keyway_protocol::{Close, ErrorReply};
 
 use super::subscription::{Attaching, Origin, State};
 use super::{Output, Phase, Session, SubscriptionKey};
@@ -26,7 +26,7 @@ impl Session {
         &mut self,
         key: SubscriptionKey,
         event: Arc<ChannelEvent>,
-        _now: Now,
+        now: Now,
         out: &mut Vec<Output>,
     ) {
         let connected = matches!(self.phase, Phase::Connected);
@@ -37,6 +37,10 @@ impl Session {
                 if attaching.buffered.len() < BUFFERED_EVENTS_MAX {
                     attaching.buffered.push(event);
                     return;
+                }
+                if matches!(attaching.origin, Origin::Command(_)) {
+                    // Its command waits for an answer: the SDK tries again after a pause.
+                    return self.attached(key, Err(ErrorReply::internal()), now, out);
                 }
                 Verdict::Gap
             }

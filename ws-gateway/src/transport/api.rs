@@ -13,7 +13,9 @@ use axum::response::{IntoResponse, Response};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
-use keyway_bus::{ClientInfo, History, HistoryFilter, NewPublication, Position, PublishOptions, Tags};
+use keyway_bus::{
+    ClientInfo, History, HistoryFilter, NewPublication, Position, Publication, PublishOptions, Tags,
+};
 use keyway_protocol::{ChannelName, ErrorReply};
 use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
@@ -44,29 +46,26 @@ pub(super) async fn call(
     let node = &state.node;
     let body: &[u8] = if body.is_empty() { b"{}" } else { &body };
     let outcome = match method.as_str() {
-        "publish" => run(body, |it| publish(node, it)).await,
-        "broadcast" => run(body, |it| broadcast(node, it)).await,
-        "subscribe" => run(body, |it| steer::subscribe(node, it)).await,
-        "unsubscribe" => run(body, |it| steer::unsubscribe(node, it)).await,
-        "disconnect" => run(body, |it| steer::disconnect(node, it)).await,
-        "presence" => run(body, |it| presence(node, it)).await,
-        "presence_stats" => run(body, |it| presence_stats(node, it)).await,
-        "history" => run(body, |it| history(node, it)).await,
-        "info" => Ok(Ok(info(node))),
+        "publish" => publish(node, body).await,
+        "broadcast" => broadcast(node, body).await,
+        "subscribe" => steer::subscribe(node, body).await,
+        "unsubscribe" => steer::unsubscribe(node, body).await,
+        "disconnect" => steer::disconnect(node, body).await,
+        "presence" => presence(node, body).await,
+        "presence_stats" => presence_stats(node, body).await,
+        "history" => history(node, body).await,
+        "info" => Ok(info(node)),
         _ => return (StatusCode::NOT_FOUND, "no such method\n").into_response(),
-    };
-    let outcome = match outcome {
-        Ok(outcome) => outcome,
-        Err(unreadable) => {
-            return (StatusCode::BAD_REQUEST, format!("unreadable {method} request: {unreadable}\n"))
-                .into_response();
-        }
     };
     let by_status = headers.get("x-centrifugo-error-mode").is_some_and(|mode| mode == "transport");
     let (status, answer) = match outcome {
         Ok(result) => (StatusCode::OK, json!({ "result": result })),
-        Err(error) if by_status => (status_of(&error), shown_error(&error)),
-        Err(error) => (StatusCode::OK, json!({ "error": shown_error(&error) })),
+        Err(Fault::Refused(error)) if by_status => (status_of(&error), shown_error(&error)),
+        Err(Fault::Refused(error)) => (StatusCode::OK, json!({ "error": shown_error(&error) })),
+        Err(Fault::Unreadable(why)) => {
+            return (StatusCode::BAD_REQUEST, format!("unreadable {method} request: {why}\n"))
+                .into_response();
+        }
     };
     (status, [(header::CONTENT_TYPE, "application/json")], answer.to_string()).into_response()
 }
@@ -110,20 +109,43 @@ fn same(given: &[u8], key: &[u8]) -> bool {
     a.as_ref().iter().zip(b.as_ref()).fold(0u8, |difference, (a, b)| difference | (a ^ b)) == 0
 }
 
-type Outcome = Result<Value, ErrorReply>;
+type Outcome = Result<Value, Fault>;
 
-/// Err: the body is not JSON of the method's shape.
-async fn run<'a, T: Deserialize<'a>, F: Future<Output = Outcome>>(
-    body: &'a [u8],
-    work: impl FnOnce(T) -> F,
-) -> Result<Outcome, serde_json::Error> {
-    Ok(work(serde_json::from_slice(body)?).await)
+#[derive(Debug, thiserror::Error)]
+enum Fault {
+    /// The body is not JSON of the method's shape.
+    #[error(transparent)]
+    Unreadable(#[from] serde_json::Error),
+    #[error("error {}: {}", .0.code, .0.message)]
+    Refused(ErrorReply),
+}
+
+impl From<ErrorReply> for Fault {
+    fn from(error: ErrorReply) -> Fault {
+        Fault::Refused(error)
+    }
+}
+
+/// The fields that one purpose takes from a request: several methods ask for the same channel, target or content.
+fn part<'a, T: Deserialize<'a>>(body: &'a [u8]) -> Result<T, serde_json::Error> {
+    serde_json::from_slice(body)
 }
 
 #[derive(Deserialize)]
-struct PublishRequest<'a> {
+struct Named {
     #[serde(default)]
     channel: String,
+}
+
+#[derive(Deserialize)]
+struct NamedAll {
+    #[serde(default)]
+    channels: Vec<String>,
+}
+
+/// What a publication is beside its channel.
+#[derive(Deserialize)]
+struct Content<'a> {
     #[serde(default, borrow, deserialize_with = "given")]
     data: Option<&'a RawValue>,
     #[serde(default)]
@@ -136,20 +158,23 @@ struct PublishRequest<'a> {
     idempotency_key: String,
 }
 
+/// Which part of a channel's history.
 #[derive(Deserialize)]
-struct BroadcastRequest<'a> {
+struct Range {
     #[serde(default)]
-    channels: Vec<String>,
-    #[serde(default, borrow, deserialize_with = "given")]
-    data: Option<&'a RawValue>,
+    limit: i64,
     #[serde(default)]
-    b64data: String,
+    since: Option<Since>,
     #[serde(default)]
-    skip_history: bool,
+    reverse: bool,
+}
+
+#[derive(Deserialize)]
+struct Since {
     #[serde(default)]
-    tags: BTreeMap<String, String>,
+    offset: u64,
     #[serde(default)]
-    idempotency_key: String,
+    epoch: String,
 }
 
 /// What is there is given, also when it is `null`.
@@ -173,7 +198,7 @@ fn options_of<'a>(node: &'a Node, channel: &str) -> Result<&'a ChannelOptions, E
     node.rules.namespaces.options(&name).ok_or_else(ErrorReply::unknown_channel)
 }
 
-/// What a publication is beside its channel.
+/// A publication in the bus's terms; its key is its channel's own in a broadcast.
 struct Published {
     data: Bytes,
     tags: Tags,
@@ -181,22 +206,31 @@ struct Published {
     idempotency_key: String,
 }
 
-async fn publish(node: &Node, request: PublishRequest<'_>) -> Outcome {
-    let data = payload("data", request.data, &request.b64data)?.ok_or_else(|| bad_request("no `data`"))?;
-    let PublishRequest { channel, skip_history, tags, idempotency_key, .. } = request;
-    let tags = tags.into_iter().collect();
-    publish_to(node, &channel, Published { data, tags, skip_history, idempotency_key }).await
+impl Content<'_> {
+    fn read(self) -> Result<Published, ErrorReply> {
+        let data = payload("data", self.data, &self.b64data)?.ok_or_else(|| bad_request("no `data`"))?;
+        let tags = self.tags.into_iter().collect();
+        let Content { skip_history, idempotency_key, .. } = self;
+        Ok(Published { data, tags, skip_history, idempotency_key })
+    }
 }
 
-async fn publish_to(node: &Node, channel: &str, what: Published) -> Outcome {
+async fn publish(node: &Node, body: &[u8]) -> Outcome {
+    let (Named { channel }, content) = (part(body)?, part::<Content<'_>>(body)?);
+    let what = content.read()?;
+    let key = what.idempotency_key.clone();
+    Ok(publish_to(node, &channel, &what, key).await?)
+}
+
+async fn publish_to(node: &Node, channel: &str, what: &Published, key: String) -> Result<Value, ErrorReply> {
     let options = options_of(node, channel)?;
     let mut options = if what.skip_history { PublishOptions::default() } else { options.publish_options() };
-    if !what.idempotency_key.is_empty() {
-        options = options.once(what.idempotency_key);
+    if !key.is_empty() {
+        options = options.once(key);
     }
     let publication = NewPublication {
-        data: what.data,
-        tags: what.tags,
+        data: what.data.clone(),
+        tags: what.tags.clone(),
         time_ms: node.now().unix_ms,
         ..NewPublication::default()
     };
@@ -213,20 +247,18 @@ fn position(position: &Position) -> Value {
     }
 }
 
-async fn broadcast(node: &Node, request: BroadcastRequest<'_>) -> Outcome {
-    if request.channels.is_empty() || request.channels.len() > BROADCAST_CHANNELS_MAX {
-        return Err(bad_request(&format!("`channels` has from 1 to {BROADCAST_CHANNELS_MAX} names")));
+async fn broadcast(node: &Node, body: &[u8]) -> Outcome {
+    let (NamedAll { channels }, content) = (part(body)?, part::<Content<'_>>(body)?);
+    if channels.is_empty() || channels.len() > BROADCAST_CHANNELS_MAX {
+        return Err(bad_request(&format!("`channels` has from 1 to {BROADCAST_CHANNELS_MAX} names")).into());
     }
-    let data = payload("data", request.data, &request.b64data)?.ok_or_else(|| bad_request("no `data`"))?;
-    let tags: Tags = request.tags.into_iter().collect();
-    let publications = request.channels.iter().map(|channel| {
-        let idempotency_key = match request.idempotency_key.as_str() {
+    let what = content.read()?;
+    let publications = channels.iter().map(|channel| {
+        let key = match what.idempotency_key.as_str() {
             "" => String::new(),
             key => format!("{key}:{channel}"),
         };
-        let (data, tags) = (data.clone(), tags.clone());
-        let what = Published { data, tags, skip_history: request.skip_history, idempotency_key };
-        publish_to(node, channel, what)
+        publish_to(node, channel, &what, key)
     });
     let responses: Vec<Value> = futures::future::join_all(publications)
         .await
@@ -239,78 +271,58 @@ async fn broadcast(node: &Node, request: BroadcastRequest<'_>) -> Outcome {
     Ok(json!({ "responses": responses }))
 }
 
-#[derive(Deserialize)]
-struct ChannelRequest {
-    #[serde(default)]
-    channel: String,
-    #[serde(default)]
-    limit: i64,
-    #[serde(default)]
-    since: Option<Since>,
-    #[serde(default)]
-    reverse: bool,
-}
-
-#[derive(Deserialize)]
-struct Since {
-    #[serde(default)]
-    offset: u64,
-    #[serde(default)]
-    epoch: String,
-}
-
-async fn presence(node: &Node, request: ChannelRequest) -> Outcome {
-    if !options_of(node, &request.channel)?.presence {
-        return Err(ErrorReply::not_available());
+/// The channel whose presence is asked for.
+fn present_in(node: &Node, body: &[u8]) -> Result<String, Fault> {
+    let Named { channel } = part(body)?;
+    match options_of(node, &channel)?.presence {
+        true => Ok(channel),
+        false => Err(ErrorReply::not_available().into()),
     }
-    let clients = node.bus().presence(&request.channel).await.map_err(|error| bus_error(&error))?;
+}
+
+async fn presence(node: &Node, body: &[u8]) -> Outcome {
+    let channel = present_in(node, body)?;
+    let clients = node.bus().presence(&channel).await.map_err(|error| bus_error(&error))?;
     let clients: BTreeMap<String, Value> =
         clients.iter().map(|info| (info.client.clone(), shown(info))).collect();
     Ok(json!({ "presence": clients }))
 }
 
-async fn presence_stats(node: &Node, request: ChannelRequest) -> Outcome {
-    if !options_of(node, &request.channel)?.presence {
-        return Err(ErrorReply::not_available());
-    }
-    let stats = node.bus().presence_stats(&request.channel).await.map_err(|error| bus_error(&error))?;
+async fn presence_stats(node: &Node, body: &[u8]) -> Outcome {
+    let channel = present_in(node, body)?;
+    let stats = node.bus().presence_stats(&channel).await.map_err(|error| bus_error(&error))?;
     Ok(json!({ "num_clients": stats.clients, "num_users": stats.users }))
 }
 
-async fn history(node: &Node, request: ChannelRequest) -> Outcome {
-    if !options_of(node, &request.channel)?.has_history() {
-        return Err(ErrorReply::not_available());
+async fn history(node: &Node, body: &[u8]) -> Outcome {
+    let (Named { channel }, Range { limit, since, reverse }) = (part(body)?, part(body)?);
+    if !options_of(node, &channel)?.has_history() {
+        return Err(ErrorReply::not_available().into());
     }
     let max = node.rules.limits.history_publications_max;
+    let position = |since: &Since| Position::new(keyway_bus::Epoch::new(&since.epoch), since.offset);
     let filter = HistoryFilter {
-        since: request
-            .since
-            .as_ref()
-            .map(|since| Position::new(keyway_bus::Epoch::new(&since.epoch), since.offset)),
-        limit: usize::try_from(request.limit).map_or(max, |limit| limit.min(max)),
-        reverse: request.reverse,
+        since: since.as_ref().map(position),
+        limit: usize::try_from(limit).map_or(max, |limit| limit.min(max)),
+        reverse,
     };
-    let read: History =
-        node.bus().history(&request.channel, filter).await.map_err(|error| bus_error(&error))?;
-    if request.since.is_some_and(|since| since.epoch != read.top.epoch.as_str()) {
-        return Err(ErrorReply::unrecoverable_position());
+    let read: History = node.bus().history(&channel, filter).await.map_err(|error| bus_error(&error))?;
+    if since.is_some_and(|since| since.epoch != read.top.epoch.as_str()) {
+        return Err(ErrorReply::unrecoverable_position().into());
     }
-    let publications: Vec<Value> = read
-        .publications
-        .iter()
-        .map(|it| {
-            let mut shown_publication = json!({ "data": embedded(&it.data), "offset": it.offset });
-            if let Some(info) = &it.info {
-                shown_publication["info"] = shown(info);
-            }
-            if !it.tags.is_empty() {
-                shown_publication["tags"] =
-                    it.tags.iter().cloned().collect::<BTreeMap<_, _>>().into_iter().collect();
-            }
-            shown_publication
-        })
-        .collect();
+    let publications: Vec<Value> = read.publications.iter().map(|it| shown_publication(it)).collect();
     Ok(json!({ "publications": publications, "offset": read.top.offset, "epoch": read.top.epoch.as_str() }))
+}
+
+fn shown_publication(publication: &Publication) -> Value {
+    let mut value = json!({ "data": embedded(&publication.data), "offset": publication.offset });
+    if let Some(info) = &publication.info {
+        value["info"] = shown(info);
+    }
+    if !publication.tags.is_empty() {
+        value["tags"] = publication.tags.iter().cloned().collect::<BTreeMap<_, _>>().into_iter().collect();
+    }
+    value
 }
 
 fn shown(info: &ClientInfo) -> Value {

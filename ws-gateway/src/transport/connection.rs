@@ -4,11 +4,13 @@
 use std::cell::RefCell;
 use std::future::poll_fn;
 use std::io::ErrorKind;
+use std::panic::AssertUnwindSafe;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
+use futures::FutureExt;
 use keyway_protocol::{Close, ConnectionId, Format, decode_frame};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
@@ -90,7 +92,15 @@ impl Connection {
     }
 
     pub async fn run(mut self) {
-        poll_fn(|cx| self.turn(cx)).await;
+        let turns = AssertUnwindSafe(poll_fn(|cx| self.turn(cx))).catch_unwind().await;
+        if turns.is_err() {
+            // The memory it shared with others of its thread: what was half decided here must not go to the next one.
+            OUTPUTS.with_borrow_mut(|(inputs, outputs)| {
+                inputs.clear();
+                outputs.clear();
+            });
+            tracing::error!(connection = %self.session.id(), "a connection panicked and is dropped");
+        }
         self.leave_with(&mut Context::from_waker(futures::task::noop_waker_ref()));
         self.report_queue(0);
     }

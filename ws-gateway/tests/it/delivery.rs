@@ -242,7 +242,7 @@ async fn a_drain_closes_in_slices_and_ends() {
 }
 
 /// An HTTP server that answers everything with `body`.
-async fn answering(body: String) -> std::net::SocketAddr {
+pub async fn answering(body: String) -> std::net::SocketAddr {
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();

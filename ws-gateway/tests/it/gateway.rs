@@ -42,8 +42,17 @@ pub async fn start_on(broker: MemoryBroker, extra: &str) -> Running {
 
 /// On the addresses that `text` names.
 pub async fn start_exactly(broker: MemoryBroker, text: &str) -> Running {
+    start_with(broker, text, |bus| bus).await
+}
+
+/// On a bus that `wrap` makes of the broker's.
+pub async fn start_with(
+    broker: MemoryBroker,
+    text: &str,
+    wrap: impl FnOnce(Arc<dyn Bus>) -> Arc<dyn Bus>,
+) -> Running {
     let config = Config::load(Some(("test", text)), []).unwrap_or_else(|faults| panic!("{faults}"));
-    let gateway = Gateway::start(config, async |sink| Ok(broker.node(sink) as Arc<dyn Bus>)).await.unwrap();
+    let gateway = Gateway::start(config, async |sink| Ok(wrap(broker.node(sink)))).await.unwrap();
     let (public, private) = (gateway.public_address().unwrap(), gateway.private_address().unwrap());
     let node = Arc::clone(&gateway.node);
     let stop = Arc::new(Notify::new());
@@ -53,7 +62,8 @@ pub async fn start_exactly(broker: MemoryBroker, text: &str) -> Running {
     Running { public, private, node, broker, stop, task, backend }
 }
 
-/// Answers `echo` with its data, `count` with how many `count`s came before, `whoami` with the user, `fail` with error 1000, and `silence` never.
+/// Answers `echo` with its data, `count` with how many `count`s came before, `whoami` with the user,
+/// `fail` with error 1000, `refuse` with the error in its data, and `silence` never.
 pub async fn serve(backend: Arc<impl Backend + ?Sized>) {
     let counter = Arc::new(AtomicU64::new(0));
     let handler = keyway_bus::Handler::new(move |delivery: keyway_bus::Delivery| {
@@ -66,6 +76,14 @@ pub async fn serve(backend: Arc<impl Backend + ?Sized>) {
                 "echo" | "send" => Outcome::Reply(Ok(request.data)),
                 "whoami" => Outcome::Reply(Ok(Bytes::from(format!("{{\"user\":\"{}\"}}", request.user)))),
                 "fail" => Outcome::Reply(Err(keyway_bus::ReplyError::new(1000, "as asked"))),
+                "refuse" => {
+                    let error: serde_json::Value = serde_json::from_slice(&request.data).unwrap();
+                    Outcome::Reply(Err(keyway_bus::ReplyError {
+                        code: error["code"].as_u64().unwrap() as u32,
+                        message: error["message"].as_str().unwrap().to_owned(),
+                        temporary: error["temporary"] == true,
+                    }))
+                }
                 "silence" => std::future::pending().await,
                 _ => Outcome::Reply(Err(keyway_bus::ReplyError::new(104, "method not found"))),
             }

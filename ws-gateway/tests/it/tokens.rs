@@ -340,3 +340,44 @@ async fn a_signed_revocation_closes_and_a_forged_one_does_not() {
     assert_eq!(again.end().await, Seen::Close(3500, "invalid token".into()));
     Raw::connected_with(gateway.public, &CORE.token(now, json!({}))).await;
 }
+
+/// Core's keys are read after the bus is there: a node that starts hears of revocations before it can verify them, and no
+/// token that they void is good on it all the same.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_that_starts_later_knows_what_is_revoked() {
+    use keyway_bus::Backend;
+    let broker = keyway_bus::MemoryBroker::default();
+    let now = unix_s();
+    let header = json!({"alg": "EdDSA", "kid": "ed1", "typ": "revocation+jwt"});
+    let statement = CORE.sign(&header, &claims(now, json!({"before": now - 5})));
+    broker.backend().revoke(statement.into()).await.unwrap();
+    let core = crate::delivery::answering(CORE.jwks()).await;
+    let text = format!("[tokens]\njwks_url = \"http://{core}/.well-known/jwks.json\"\n");
+    let gateway = gateway::start_on(broker, &text).await;
+    let old = CORE.token(now, json!({"iat": now - 10, "nbf": now - 10}));
+    let mut raw = Raw::open(gateway.public).await;
+    let end = loop {
+        raw.send(&json!({"id": 1, "connect": {"token": old}}).to_string()).await;
+        match raw.next().await {
+            Seen::Line(line) => assert!(line.contains("temporary"), "let in: {line}"),
+            end => break end,
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+    };
+    assert_eq!(end, Seen::Close(3500, "invalid token".into()));
+    Raw::connected_with(gateway.public, &CORE.token(now, json!({}))).await;
+}
+
+/// By a clock that is ahead of the node's: not believed yet, and not forgotten.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_revocation_from_a_second_ahead_is_kept() {
+    use keyway_bus::Backend;
+    let directory = tempfile::tempdir().unwrap();
+    let gateway = gateway::start(&with_keys(&directory)).await;
+    let now = unix_s();
+    let mut raw = Raw::connected_with(gateway.public, &CORE.token(now, json!({"iat": now - 10}))).await;
+    let header = json!({"alg": "EdDSA", "kid": "ed1", "typ": "revocation+jwt"});
+    let ahead = json!({"iat": now + 2, "nbf": now + 2, "before": now - 5});
+    gateway.broker.backend().revoke(CORE.sign(&header, &claims(now, ahead)).into()).await.unwrap();
+    assert_eq!(raw.end().await, Seen::Close(3503, "force disconnect".into()));
+}

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use infra_model::address::Address;
 use infra_model::graph::{TAG_PROJECT, TAG_REPLACES};
-use infra_model::kinds::{Change, KindId, Replacement, Wait};
+use infra_model::kinds::{Change, KindId, Wait};
 use infra_model::operations::{Node, without};
 use infra_model::snapshot::{Observed, State};
 use infra_model::value::{self, Fields, Reference};
@@ -85,8 +85,10 @@ impl Execution<'_> {
                     return Err(CallError {
                         class: Class::Fatal,
                         message: format!(
-                            "the name is taken by an object without our tags ({}); `infra adopt {} ID` takes it over",
-                            error.message, node.address
+                            "the name is taken by an object without our tags ({}); `infra adopt {} {}` takes it over",
+                            error.message,
+                            node.address,
+                            id_of(node.kind, &operation.fields)
                         ),
                         ..error
                     });
@@ -307,7 +309,7 @@ impl Execution<'_> {
         let token = self.token(&node.address, &fields, node.kind);
         let mut tags = self.graph.tags_of(&node.address, wanted);
         if verb == Verb::Create
-            && node.kind.spec().replacement == Replacement::CreateFirst
+            && self.plan.steps[node.step].create_first
             && let Some(old) = self.old(&node.address)
         {
             tags.insert(TAG_REPLACES.to_owned(), old.id.clone());
@@ -465,4 +467,14 @@ fn created(operation: &Operation, made: Made) -> Observed {
 
 fn internal(message: String) -> CallError {
     CallError::new("infra", "execute", Class::Fatal, message)
+}
+
+/// The id that an object with these fields has where AWS gives none of its own; `ID` where it does.
+fn id_of(kind: KindId, fields: &Fields) -> String {
+    let text = |name: &str| fields.get(name).and_then(Value::as_str).unwrap_or("ID");
+    match kind {
+        KindId::DnsRecord => format!("{}/{}/{}", text("zone"), text("name"), text("record_type")),
+        named if named.spec().named => text("name").to_owned(),
+        _ => "ID".to_owned(),
+    }
 }

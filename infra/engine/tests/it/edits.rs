@@ -47,6 +47,12 @@ const DONE: &[&str] = &[
     "waf.addresses.allow = []",
     "waf.logging.retention_days = 14",
     "waf.default_action = 'block'",
+    "remove = ['waf.logging']",
+    "remove = ['waf']",
+    "remove = ['services.app.scaling']\nservices.app.count = 2",
+    "remove = ['network.flow_logs']",
+    "remove = ['services.app.iam', 'services.app.variables']",
+    "remove = ['dns.records.api', 'services.app.routes.api-host']",
     "secrets.token-signing-key.length = 48",
     "secrets.another = { description = 'another', length = 32 }",
     "redis.version = '8.1'",
@@ -119,6 +125,52 @@ fn are_done_there_and_back() {
         });
     }
     assert!(faults.is_empty(), "{}", faults.join("\n"));
+}
+
+/// The gateway's service under another name, with everything that carries it; `moved` where the file says so.
+fn renamed(moved: bool) -> Graph {
+    const PARTS: [&str; 8] = [
+        "compute/service/*",
+        "compute/task_definition/*",
+        "compute/log_group/*",
+        "compute/scaling/*",
+        "edge/target_group/*",
+        "identity/role/*-start",
+        "identity/role/*-task",
+        "network/group/*",
+    ];
+    let of = |name: &str| {
+        let (_, text) = infra_model::shipped::FILES.iter().find(|(path, _)| path.ends_with(name)).unwrap();
+        text.replace("[services.gateway", "[services.socket")
+            .replace("\"gateway\"", "\"socket\"")
+            .replace("gateway = 10", "socket = 10")
+    };
+    let moves = PARTS.iter().filter(|_| moved).map(|part| {
+        let at = |name: &str| part.replace('*', name);
+        format!("\n[[moved]]\nfrom = '{}'\nto = '{}'\n", at("gateway"), at("socket"))
+    });
+    let staging = of("environments/staging.toml") + &moves.collect::<String>();
+    let files = BTreeMap::from([
+        ("environments/base.toml", of("environments/base.toml")),
+        ("environments/renamed.toml", staging),
+    ]);
+    let read = |path: &str| Ok(files.get(path).cloned());
+    let list = |_: &str| files.keys().map(|path| (*path).to_owned()).collect();
+    let loader = Loader { read: &read, list: &list, ..Loader::shipped() };
+    let loaded = Environment::load("renamed", &loader).unwrap_or_else(|problems| panic!("{problems}"));
+    infra_model::blueprint::blueprint(&loaded).unwrap_or_else(|problems| panic!("{problems}"))
+}
+
+#[test]
+fn a_service_is_renamed_with_or_without_a_word_about_it() {
+    for word in [true, false] {
+        run(async {
+            let (account, staging) = (Memory::new(behaviour(false)), edited(""));
+            assert_eq!(moved(&account, &staging).await, None);
+            assert_eq!(moved(&account, &renamed(word)).await, None, "moved: {word}");
+            assert_eq!(moved(&account, &staging).await, None, "back, moved: {word}");
+        });
+    }
 }
 
 #[test]

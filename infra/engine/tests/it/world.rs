@@ -190,7 +190,7 @@ fn edge(graph: &mut Graph) {
             json!({"Name": "block", "Priority": 1, "Statement": {"IPSetReferenceStatement": {"ARN": "${fire/blocked}"}}}),
         ],
         samples: true,
-        log_group: None,
+        log_groups: Vec::new(),
         logs_all: None,
         redacted_headers: None,
         protects: vec![to("edge/balancer")],

@@ -114,7 +114,13 @@ fn draw_repository(draft: &mut Draft<'_>, name: &str, table: &RepositoryTable) {
         ),
     };
     let path = format!("repositories.{name}");
-    let keys = ["immutable_tags", "scan_on_push"].map(|key| (key, format!("{path}.{key}")));
+    let keys = [
+        ("immutable_tags", "immutable_tags"),
+        ("scan_on_push", "scan_on_push"),
+        ("lifecycle/rules/0", "untagged_days"),
+        ("lifecycle/rules/1", "keep_images"),
+    ];
+    let keys = keys.map(|(field, key)| (field, format!("{path}.{key}")));
     let elsewhere = keys.each_ref().map(|(field, path)| (*field, path.as_str()));
     let at = draft.add(repository(name).as_str(), &resource, &path, &elsewhere);
     draft.output(&format!("repository_{name}"), Ref::<Repository>::attribute(&at, "uri").to_string());

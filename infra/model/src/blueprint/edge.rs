@@ -130,12 +130,14 @@ fn draw_record(draft: &mut Draft<'_>, name: &str, record: &Record, zone: &Ref<Dn
     let path = format!("dns.records.{name}");
     let key = |key: &str| format!("{path}.{key}");
     let (name_at, values_at, alias_at, ttl_at) = (key("name"), key("values"), key("alias"), key("ttl_s"));
+    let shared = draft.environment.dns.as_ref().is_some_and(|dns| dns.zone_id.is_some());
+    let zone_at = if shared { "dns.zone_id" } else { "dns" };
     let elsewhere = [
         ("name", &*name_at),
         ("values", &*values_at),
         ("alias", &*alias_at),
         ("ttl_s", &*ttl_at),
-        ("zone", "dns"),
+        ("zone", zone_at),
     ];
     draft.add(&format!("edge/record/{name}"), &resource, &path, &elsewhere);
 }

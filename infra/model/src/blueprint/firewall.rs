@@ -47,14 +47,14 @@ pub(super) fn draw(draft: &mut Draft<'_>) {
         },
         samples: true,
         rules: rules.iter().map(rule).collect(),
-        log_group: log_group.as_ref().map(|group| Ref::attribute(group, "arn")),
+        log_groups: log_group.iter().map(|group| Ref::attribute(group, "arn")).collect(),
         logs_all: log_group.as_ref().map(|_| true),
         redacted_headers: log_group.as_ref().map(|_| SECRET_HEADERS.map(str::to_owned).into()),
         protects: draft.environment.load_balancer.iter().map(|_| Ref::to(&edge::load_balancer())).collect(),
     };
     let elsewhere = [
         ("default_action", "waf.default_action"),
-        ("log_group", "waf.logging"),
+        ("log_groups", "waf.logging"),
         ("redacted_headers", "waf.logging"),
         ("rules", "waf.rule_sets"),
         ("description", "waf.rule_sets"),

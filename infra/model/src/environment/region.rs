@@ -70,6 +70,24 @@ fn digit(text: &str) -> bool {
     matches!(text.as_bytes(), [b'1'..=b'9'])
 }
 
+/// The partitions besides `aws`, by how their regions begin. Source: AWS's page "Partitions" (IAM user guide, ARN format) and
+/// the SDKs' partitions.json. Longer beginnings first: `us-isob-` is none of `us-iso-`.
+const PARTITIONS: [(&str, &str); 7] = [
+    ("us-isob-", "aws-iso-b"),
+    ("us-isof-", "aws-iso-f"),
+    ("us-iso-", "aws-iso"),
+    ("us-gov-", "aws-us-gov"),
+    ("eu-isoe-", "aws-iso-e"),
+    ("eusc-", "aws-eusc"),
+    ("cn-", "aws-cn"),
+];
+
+/// The second part of every ARN of a region: partitions share no accounts and no objects.
+pub fn partition(region: &str) -> &'static str {
+    let found = PARTITIONS.iter().find(|(beginning, _)| region.starts_with(beginning));
+    found.map_or("aws", |(_, partition)| partition)
+}
+
 /// Whether a zone is one of this region by its name: the region and a letter.
 pub(crate) fn names_zone(region: &str, zone: &str) -> bool {
     zone.strip_prefix(region).is_some_and(|letter| matches!(letter.as_bytes(), [b'a'..=b'z']))
@@ -78,4 +96,25 @@ pub(crate) fn names_zone(region: &str, zone: &str) -> bool {
 /// All regions of the table.
 pub(crate) fn names() -> impl Iterator<Item = &'static str> {
     REGIONS.iter().map(|region| region.name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_region_tells_its_partition() {
+        for (region, wanted) in [
+            ("eu-central-1", "aws"),
+            ("us-east-1", "aws"),
+            ("cn-north-1", "aws-cn"),
+            ("us-gov-west-1", "aws-us-gov"),
+            ("us-iso-east-1", "aws-iso"),
+            ("us-isob-east-1", "aws-iso-b"),
+            ("eusc-de-east-1", "aws-eusc"),
+        ] {
+            assert_eq!(partition(region), wanted, "{region}");
+            assert!(zones(region).is_some() || looks_like_one(region), "{region}");
+        }
+    }
 }

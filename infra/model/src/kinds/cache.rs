@@ -4,7 +4,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::{
-    CacheParameterGroup, CacheSubnetGroup, Field, Kind, KindId, Layer, Ref, Secret, SecurityGroup, Spec, Wait,
+    CacheParameterGroup, CacheSubnetGroup, Field, Kind, KindId, Layer, Losing, Ref, Secret, SecurityGroup, Spec, Wait,
 };
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -57,7 +57,7 @@ impl Kind for Cache {
             Field::fixed("tls"),
             Field::fixed("encrypted"),
             Field::fixed("auth").interrupts("every client, which has another password then, or none"),
-            Field::live("snapshot_days", "modify"),
+            Field::live("snapshot_days", "modify").loses(Losing::Lowered, "the snapshots that are older than it keeps now"),
             Field::live("snapshot_window", "modify"),
             Field::live("maintenance_window", "modify"),
             Field::create_only("auth_secret"),
@@ -67,5 +67,7 @@ impl Kind for Cache {
     .unique(&["name"])
     .named()
     .store()
-    .settles(Wait::AtEnd, 480, 300);
+    .settles(Wait::AtEnd, 480, 300)
+    .loses_unless("all its data", "snapshot_days", "a final snapshot stays")
+    .tells(&["engine", "engine_version", "node_type", "nodes", "multi_az", "tls", "auth"]);
 }

@@ -33,5 +33,6 @@ impl Kind for CacheParameterGroup {
     .attributes(&["arn"], &[])
     .unique(&["name"])
     .named()
-    .create_first();
+    .create_first()
+    .tells(&["family", "parameters"]);
 }

@@ -21,5 +21,6 @@ impl Kind for CacheSubnetGroup {
     )
     .attributes(&["arn"], &[])
     .unique(&["name"])
-    .named();
+    .named()
+    .tells(&["name"]);
 }

@@ -24,5 +24,6 @@ impl Kind for Certificate {
     .attributes(&["validation_name:*", "validation_value:*"], &[])
     .token()
     .create_first()
-    .settles(Wait::BeforeUse, 90, 1);
+    .settles(Wait::BeforeUse, 90, 1)
+    .tells(&["domain", "alternative_names"]);
 }

@@ -27,5 +27,6 @@ impl Kind for Cluster {
         ],
     )
     .attributes(&["name"], &[])
-    .unique(&["name"]);
+    .unique(&["name"])
+    .tells(&["capacity_providers", "container_insights"]);
 }

@@ -3,7 +3,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{DbParameterGroup, DbSubnetGroup, Field, Kind, KindId, Layer, Ref, SecurityGroup, Spec, Wait};
+use super::{DbParameterGroup, DbSubnetGroup, Field, Kind, KindId, Layer, Losing, Ref, SecurityGroup, Spec, Wait};
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Database {
@@ -56,7 +56,7 @@ impl Kind for Database {
             Field::live("multi_az", "modify"),
             Field::live("public", "modify"),
             Field::fixed("encrypted"),
-            Field::live("backup_days", "modify"),
+            Field::live("backup_days", "modify").loses(Losing::Lowered, "the backups that are older than it keeps now"),
             Field::live("backup_window", "modify"),
             Field::live("maintenance_window", "modify"),
             Field::live("deletion_protection", "modify"),
@@ -68,5 +68,7 @@ impl Kind for Database {
     .unique(&["name"])
     .named()
     .store()
-    .settles(Wait::AtEnd, 360, 240);
+    .settles(Wait::AtEnd, 360, 240)
+    .loses_unless("all its data", "backup_days", "a final snapshot stays")
+    .tells(&["engine", "engine_version", "class", "storage_gib", "multi_az", "backup_days"]);
 }

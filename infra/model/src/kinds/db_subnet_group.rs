@@ -21,5 +21,6 @@ impl Kind for DbSubnetGroup {
     )
     .attributes(&["arn"], &[])
     .unique(&["name"])
-    .named();
+    .named()
+    .tells(&["name"]);
 }

@@ -43,5 +43,6 @@ impl Kind for DnsRecord {
         ],
     )
     .untagged()
-    .unique(&["zone", "name", "record_type"]);
+    .unique(&["zone", "name", "record_type"])
+    .tells(&["name", "record_type", "values"]);
 }

@@ -22,5 +22,7 @@ impl Kind for DnsZone {
         &[Field::fixed("name"), Field::live("comment", "comment")],
     )
     .attributes(&["name_servers"], &[])
-    .token();
+    .token()
+    .loses("its name servers: what delegates to it leads nowhere")
+    .tells(&["name"]);
 }

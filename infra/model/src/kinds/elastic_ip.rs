@@ -13,5 +13,6 @@ pub struct ElasticIp {
 impl Kind for ElasticIp {
     const ID: KindId = KindId::ElasticIp;
     const SPEC: Spec = Spec::new("elastic_ip", "public address", Layer::Network, &[Field::fixed("domain")])
-        .attributes(&["public_ip"], &[]);
+        .attributes(&["public_ip"], &[])
+    .loses("its public address, which others may have allowed by number");
 }

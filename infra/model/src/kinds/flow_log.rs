@@ -30,5 +30,6 @@ impl Kind for FlowLog {
             Field::fixed("interval_s"),
         ],
     )
-    .token();
+    .token()
+    .tells(&["traffic"]);
 }

@@ -29,5 +29,6 @@ impl Kind for IpSet {
             Field::live("addresses", "addresses").set(),
         ],
     )
-    .unique(&["name"]);
+    .unique(&["name"])
+    .tells(&["addresses"]);
 }

@@ -112,5 +112,6 @@ impl Kind for Listener {
             Field::after("rules", "rules", Some("[]")).set(),
         ],
     )
-    .unique(&["load_balancer", "port"]);
+    .unique(&["load_balancer", "port"])
+    .tells(&["protocol", "port", "tls_policy"]);
 }

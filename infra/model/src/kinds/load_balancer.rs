@@ -40,5 +40,6 @@ impl Kind for LoadBalancer {
     )
     .attributes(&["dns_name", "zone_id"], &[])
     .unique(&["name"])
-    .settles(Wait::AtEnd, 155, 30);
+    .settles(Wait::AtEnd, 155, 30)
+    .tells(&["scheme", "name"]);
 }

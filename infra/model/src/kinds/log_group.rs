@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Field, Kind, KindId, Layer, Spec};
+use super::{Field, Kind, KindId, Layer, Losing, Spec};
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct LogGroup {
@@ -17,9 +17,15 @@ impl Kind for LogGroup {
         "log_group",
         "log group",
         Layer::Identity,
-        &[Field::fixed("name"), Field::after("retention_days", "retention", None)],
+        &[
+            Field::fixed("name"),
+            Field::after("retention_days", "retention", None)
+                .loses(Losing::LoweredOrSet, "what was logged earlier than it keeps now"),
+        ],
     )
     .attributes(&["arn"], &[])
     .unique(&["name"])
-    .named();
+    .named()
+    .loses("everything that was logged to it")
+    .tells(&["name", "retention_days"]);
 }

@@ -5,7 +5,7 @@
 mod spec;
 
 pub use crate::address::{Any, Ref};
-pub use spec::{Change, Compare, Field, Layer, Replacement, Spec, Wait};
+pub use spec::{Change, Compare, Field, Layer, Losing, Loss, Replacement, Spec, Wait};
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;

@@ -32,5 +32,6 @@ impl Kind for NatGateway {
     )
     .attributes(&[], &["public_ip"])
     .token()
-    .settles(Wait::BeforeUse, 105, 60);
+    .settles(Wait::BeforeUse, 105, 60)
+    .tells(&["availability"]);
 }

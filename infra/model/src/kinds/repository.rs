@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize, Serializer};
 use serde_json::Value;
 
-use super::{Field, Kind, KindId, Layer, Spec};
+use super::{Field, Kind, KindId, Layer, Losing, Spec};
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Repository {
@@ -25,13 +25,16 @@ impl Kind for Repository {
             Field::fixed("name"),
             Field::live("immutable_tags", "immutable_tags"),
             Field::live("scan_on_push", "scan_on_push"),
-            Field::after("lifecycle", "lifecycle", None),
+            Field::after("lifecycle", "lifecycle", None)
+                .loses(Losing::Changed, "the images that the new policy no longer keeps"),
         ],
     )
     .attributes(&["arn", "uri"], &[])
     .unique(&["name"])
     .named()
-    .store();
+    .store()
+    .loses("all its images")
+    .tells(&["name"]);
 }
 
 /// A lifecycle policy with its rules by priority: ECR evaluates them so, in whatever order they are written.

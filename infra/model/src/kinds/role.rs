@@ -42,7 +42,8 @@ impl Kind for Role {
     )
     .attributes(&["arn"], &[])
     .unique(&["name"])
-    .named();
+    .named()
+    .tells(&["inline"]);
 }
 
 /// A policy document with lists wherever IAM takes one value or a list of them. IAM answers with the form it was

@@ -37,5 +37,6 @@ impl Kind for RouteTable {
             Field::after("subnets", "subnets", Some("[]")).set().least_left(0),
         ],
     )
-    .token();
+    .token()
+    .tells(&["routes"]);
 }

@@ -55,5 +55,6 @@ impl Kind for Scaling {
         ],
     )
     .attributes(&["arn"], &[])
-    .unique(&["resource"]);
+    .unique(&["resource"])
+    .tells(&["minimum", "maximum"]);
 }

@@ -36,5 +36,7 @@ impl Kind for Secret {
     )
     .attributes(&["arn"], &[])
     .unique(&["name"])
-    .store();
+    .store()
+    .loses_unless("its value", "recovery_days", "AWS can bring it back for {} days")
+    .tells(&["name", "generate"]);
 }

@@ -50,5 +50,6 @@ impl Kind for SecurityGroup {
     )
     .attributes(&["arn"], &[])
     .unique(&["vpc", "name"])
-    .create_first();
+    .create_first()
+    .tells(&["ingress", "egress"]);
 }

@@ -69,5 +69,6 @@ impl Kind for Service {
     .attributes(&["name"], &[])
     .unique(&["cluster", "name"])
     .token()
-    .settles(Wait::AtEnd, 150, 60);
+    .settles(Wait::AtEnd, 150, 60)
+    .tells(&["desired_count", "capacity", "public_address"]);
 }

@@ -35,6 +35,29 @@ pub struct Spec {
     /// Expected seconds until usable, and until gone; see docs/infra.md for the sources.
     pub create_s: u32,
     pub delete_s: u32,
+    /// What is gone for good with the object: nobody makes it again as it was.
+    pub loses: Option<Loss>,
+    /// The fields by which a reviewer knows what is created; `-v` and JSON have all of them.
+    pub tells: &'static [&'static str],
+}
+
+/// Something that no later apply brings back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Loss {
+    pub what: &'static str,
+    /// A field of the object and what remains of the loss where that is above zero; `{}` stands for its value.
+    pub spared: Option<(&'static str, &'static str)>,
+}
+
+/// When a change of a field loses something, although the object stays.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Losing {
+    /// A lower number than there was.
+    Lowered,
+    /// A lower number, or any where there was none: without one AWS keeps for ever.
+    LoweredOrSet,
+    /// Any other value.
+    Changed,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, serde::Serialize)]
@@ -84,6 +107,8 @@ pub struct Field {
     pub only_rises: bool,
     /// What changing it interrupts, for people.
     pub interrupts: Option<&'static str>,
+    /// What changing it loses for good, and by which change.
+    pub loses: Option<(Losing, &'static str)>,
     /// The kinds it refers to by name. Ids that AWS assigns speak for themselves; names of different kinds may be equal.
     pub refers: &'static [KindId],
 }
@@ -133,6 +158,8 @@ impl Spec {
             delete_after: &[],
             create_s: 1,
             delete_s: 1,
+            loses: None,
+            tells: &[],
         }
     }
 
@@ -184,6 +211,27 @@ impl Spec {
         self
     }
 
+    pub const fn loses(mut self, what: &'static str) -> Self {
+        self.loses = Some(Loss { what, spared: None });
+        self
+    }
+
+    /// As `loses`, but where `field` is above zero `remains` does.
+    pub const fn loses_unless(
+        mut self,
+        what: &'static str,
+        field: &'static str,
+        remains: &'static str,
+    ) -> Self {
+        self.loses = Some(Loss { what, spared: Some((field, remains)) });
+        self
+    }
+
+    pub const fn tells(mut self, fields: &'static [&'static str]) -> Self {
+        self.tells = fields;
+        self
+    }
+
     pub const fn delete_after(mut self, kinds: &'static [KindId]) -> Self {
         self.delete_after = kinds;
         self
@@ -220,6 +268,7 @@ impl Field {
             least_left: None,
             only_rises: false,
             interrupts: None,
+            loses: None,
             refers: &[],
         }
     }
@@ -265,6 +314,11 @@ impl Field {
 
     pub const fn refers(mut self, kinds: &'static [KindId]) -> Self {
         self.refers = kinds;
+        self
+    }
+
+    pub const fn loses(mut self, when: Losing, what: &'static str) -> Self {
+        self.loses = Some((when, what));
         self
     }
 

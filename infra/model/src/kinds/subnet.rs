@@ -26,5 +26,6 @@ impl Kind for Subnet {
             Field::fixed("zone"),
             Field::after("public_addresses", "public_addresses", Some("false")),
         ],
-    );
+    )
+    .tells(&["cidr", "zone"]);
 }

@@ -50,5 +50,6 @@ impl Kind for TargetGroup {
         ],
     )
     .unique(&["name"])
-    .create_first();
+    .create_first()
+    .tells(&["protocol", "port", "health_check"]);
 }

@@ -61,5 +61,6 @@ impl Kind for TaskDefinition {
             Field::fixed("containers").refers(&[KindId::LogGroup]),
         ],
     )
-    .create_first();
+    .create_first()
+    .tells(&["containers", "cpu", "memory_mib", "architecture"]);
 }

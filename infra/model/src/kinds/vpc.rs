@@ -23,5 +23,6 @@ impl Kind for Vpc {
             Field::after("dns_support", "dns_support", Some("true")),
             Field::after("dns_hostnames", "dns_hostnames", Some("false")),
         ],
-    );
+    )
+    .tells(&["cidr"]);
 }

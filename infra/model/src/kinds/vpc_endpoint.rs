@@ -37,5 +37,6 @@ impl Kind for VpcEndpoint {
         ],
     )
     .token()
-    .settles(Wait::AtEnd, 60, 90);
+    .settles(Wait::AtEnd, 60, 90)
+    .tells(&["service", "endpoint_type"]);
 }

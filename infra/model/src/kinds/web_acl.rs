@@ -20,8 +20,10 @@ pub struct WebAcl {
     /// In order of priority, as the WAFv2 API writes a rule in JSON.
     #[serde(default)]
     pub rules: Vec<Value>,
-    /// The log group's `arn` attribute; its name must begin with `aws-waf-logs-`.
-    pub log_group: Option<Ref<LogGroup>>,
+    /// The log group's `arn` attribute; its name must begin with `aws-waf-logs-`. None, or the one that AWS allows: logging
+    /// that nobody wants any more is taken away.
+    #[serde(default)]
+    pub log_groups: Vec<Ref<LogGroup>>,
     /// Whether every request is logged: no filter leaves some out.
     pub logs_all: Option<bool>,
     /// Request headers that the log holds as `REDACTED`, in lower case: those that carry secrets.
@@ -43,11 +45,12 @@ impl Kind for WebAcl {
             Field::live("default_action", "acl"),
             Field::live("samples", "acl"),
             Field::live("rules", "acl"),
-            Field::after("log_group", "logging", None),
+            Field::after("log_groups", "logging", Some("[]")).set().least_left(0),
             Field::after("logs_all", "logging", None),
             Field::after("redacted_headers", "logging", None).set(),
             Field::after("protects", "protects", Some("[]")).set().least_left(0),
         ],
     )
-    .unique(&["name"]);
+    .unique(&["name"])
+    .tells(&["default_action", "rules", "log_groups"]);
 }

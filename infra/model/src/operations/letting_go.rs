@@ -33,6 +33,14 @@ impl std::fmt::Display for Circle {
         };
         let holders: BTreeSet<Address> = self.held.iter().flat_map(|(_, holders)| holders.clone()).collect();
         let going: Vec<Address> = self.held.iter().map(|(address, _)| address.clone()).collect();
+        if holders.is_empty() {
+            return write!(
+                f,
+                "{} hold each other, and each must go before its successor can be made: AWS has no order for this. \
+                 Change them one after the other, or make a second environment with the new values.",
+                some(&going)
+            );
+        }
         write!(
             f,
             "{} must go before a successor can be made, but {} stay and cannot do without: AWS has no order for this. \
@@ -187,13 +195,19 @@ impl Builder<'_> {
         let stays = |address: &Address| self.by.get(address).is_some_and(|nodes| nodes.delete.is_none());
         let deletions =
             waiting.iter().map(|&index| &self.nodes[index]).filter(|node| node.work == Work::Delete);
-        let held = deletions.filter_map(|node| {
-            let needs = node.needs.iter().filter(|need| waiting.contains(need));
-            let holders: BTreeSet<Address> =
-                needs.map(|&need| self.nodes[need].address.clone()).filter(stays).collect();
-            (!holders.is_empty()).then(|| (node.address.clone(), holders.into_iter().collect()))
-        });
-        Circle { held: held.collect() }
+        let mut held: Vec<(Address, Vec<Address>)> = deletions
+            .map(|node| {
+                let needs = node.needs.iter().filter(|need| waiting.contains(need));
+                let holders: BTreeSet<Address> =
+                    needs.map(|&need| self.nodes[need].address.clone()).filter(stays).collect();
+                (node.address.clone(), holders.into_iter().collect())
+            })
+            .collect();
+        // Where something stays and holds, that is the reason; otherwise those that go hold each other.
+        if held.iter().any(|(_, holders)| !holders.is_empty()) {
+            held.retain(|(_, holders)| !holders.is_empty());
+        }
+        Circle { held }
     }
 }
 

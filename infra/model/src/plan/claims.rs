@@ -6,20 +6,17 @@ use std::collections::BTreeSet;
 use super::{Duplicate, Problem, World, mentions};
 use crate::address::Address;
 use crate::graph::TAG_REPLACES;
-use crate::kinds::{KindId, Replacement};
+use crate::kinds::KindId;
 use crate::snapshot::Observed;
 
 impl<'a> World<'a> {
-    /// Several objects at one address of a kind that is replaced create-first: one that was made to replace another is the
+    /// Several objects at one address: one that was made to replace another is the
     /// new one of a replacement that did not finish, and the other is to go. Without that word they are nobody's guess.
     pub(super) fn settle_claims(&mut self, address: &Address, objects: &[&'a Observed]) -> bool {
-        let Some(wanted) = self.graph.resources.get(address) else {
+        if !self.graph.resources.contains_key(address) {
             // All of them go, so there is nothing to tell apart.
             objects.iter().for_each(|object| self.set_aside(address, object));
             return true;
-        };
-        if wanted.kind.spec().replacement != Replacement::CreateFirst {
-            return false;
         }
         let replaced: BTreeSet<&str> =
             objects.iter().filter_map(|object| object.tags.get(TAG_REPLACES)).map(String::as_str).collect();

@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 use serde_json::Value;
 
-use super::Style;
+use super::{Style, brief};
 use crate::address::Address;
 use crate::diff::FieldChange;
 use crate::graph::Graph;
@@ -17,6 +17,8 @@ const VALUE_CHARS_MAX: usize = 100;
 /// Field changes shown of one step; a new security group of 200 rules is still one thing to read.
 const CHANGES_MAX: usize = 40;
 const UNMANAGED_MAX: usize = 20;
+/// Enough to see which part of the environment it is.
+const WANTING_MAX: usize = 3;
 
 /// The plan as `infra plan` prints it.
 pub fn plan_text(plan: &Plan, expected_s: u32, critical_path: &[Address], style: Style) -> String {
@@ -64,7 +66,10 @@ fn write_step(out: &mut String, step: &Step, style: Style) {
     let id = step.id.as_deref().map(|id| format!("  {}", style.paint("2", id))).unwrap_or_default();
     let title = step.kind.spec().title;
     let head = style.paint(tone, &format!("{sign} {}", step.address));
-    let _ = writeln!(out, "  {head}  {title}: {word}{id}");
+    let told =
+        if step.action == Action::Create && !style.whole { brief::deciding(step) } else { String::new() };
+    let told = if told.is_empty() { told } else { format!("  {}", style.paint("2", &told)) };
+    let _ = writeln!(out, "  {head}  {title}: {word}{id}{told}");
     if let Some(former) = &step.moved_from {
         let stays = if step.action == Action::Update { "; the object stays, its tag changes" } else { "" };
         let _ = writeln!(out, "      moved from {former}{stays}");
@@ -80,22 +85,33 @@ fn write_step(out: &mut String, step: &Step, style: Style) {
         let (before, after) = (acts(&rule.before), acts(&rule.after));
         let _ = writeln!(out, "      {} {}: {before} -> {after}", style.paint(tone, word), rule.rule);
     }
-    if step.guarded {
-        let _ = writeln!(
-            out,
-            "      {} its data or protection: `--allow-delete {}`",
-            style.paint("1;31", "loses"),
-            step.address
-        );
+    for what in &step.loses {
+        let _ = writeln!(out, "      {} {what}", style.paint("1;31", "loses"));
     }
-    // What is created is told by its address; the fields are in `--explain` and in JSON.
-    if step.action != Action::Create {
-        for change in step.changes.iter().take(CHANGES_MAX) {
+    if step.guarded {
+        let _ = writeln!(out, "      {} `--allow-delete {}`", style.paint("1;31", "needs"), step.address);
+    }
+    // What is created is told in its line; all fields are in `-v`, `--explain` and JSON.
+    if step.action != Action::Create || style.whole {
+        let shown = if style.whole { usize::MAX } else { CHANGES_MAX };
+        for change in step.changes.iter().take(shown) {
             write_change(out, change, style);
         }
-        if let Some(more) = step.changes.len().checked_sub(CHANGES_MAX).filter(|more| *more > 0) {
+        if let Some(more) = step.changes.len().checked_sub(shown).filter(|more| *more > 0) {
             let _ = writeln!(out, "      and {more} more");
         }
+    }
+}
+
+/// At the end, where it is read last: everything that an apply of this plan would lose.
+fn write_losses(out: &mut String, plan: &Plan, style: Style) {
+    let losing: Vec<&Step> = plan.steps.iter().filter(|step| !step.loses.is_empty()).collect();
+    if losing.is_empty() {
+        return;
+    }
+    let _ = writeln!(out, "{}", style.paint("1;31", "Lost for good:"));
+    for step in losing {
+        let _ = writeln!(out, "  {}: {}", step.address, step.loses.join("; "));
     }
 }
 
@@ -107,10 +123,12 @@ fn acts(action: &str) -> &str {
 fn write_change(out: &mut String, change: &FieldChange, style: Style) {
     let path = &change.path;
     let line = match (&change.before, &change.after) {
-        (None, Some(after)) => style.paint("32", &format!("+ {path}: {}", short(after))),
-        (Some(before), None) => style.paint("31", &format!("- {path}: {}", short(before))),
+        (None, Some(after)) => style.paint("32", &format!("+ {path}: {}", short(after, style))),
+        (Some(before), None) => style.paint("31", &format!("- {path}: {}", short(before, style))),
         (before, after) => {
-            let side = |value: &Option<Value>| value.as_ref().map_or_else(|| "nothing".to_owned(), short);
+            let side = |value: &Option<Value>| {
+                value.as_ref().map_or_else(|| "nothing".to_owned(), |value| short(value, style))
+            };
             format!("~ {path}: {} -> {}", side(before), side(after))
         }
     };
@@ -119,12 +137,13 @@ fn write_change(out: &mut String, change: &FieldChange, style: Style) {
     let _ = writeln!(out, "      {line}{mark}{}", origin.unwrap_or_default());
 }
 
-fn short(value: &Value) -> String {
+fn short(value: &Value, style: Style) -> String {
     let text = match value {
         Value::String(text) => text.clone(),
-        other => other.to_string(),
+        // What is shown whole is shown as it is.
+        other => brief::entry(other).filter(|_| !style.whole).unwrap_or_else(|| other.to_string()),
     };
-    if text.chars().count() <= VALUE_CHARS_MAX {
+    if style.whole || text.chars().count() <= VALUE_CHARS_MAX {
         return text;
     }
     let cut: String = text.chars().take(VALUE_CHARS_MAX).collect();
@@ -138,7 +157,7 @@ fn write_left_alone(out: &mut String, plan: &Plan, style: Style) {
     let _ = writeln!(out, "{}", style.paint("1", "left to their owners"));
     for (address, change) in &plan.left_alone {
         let owner = change.owner.as_deref().unwrap_or("somebody else");
-        let there = change.before.as_ref().map(short).unwrap_or_default();
+        let there = change.before.as_ref().map(|value| short(value, style)).unwrap_or_default();
         let _ = writeln!(out, "  = {address}  {} is {there}, owned by {owner}", change.path);
     }
 }
@@ -177,6 +196,16 @@ fn problem_text(problem: &Problem) -> String {
                 kind.spec().title
             )
         }
+        Problem::Missing { what, id, origin, wanted_by } => {
+            let origin = origin.as_ref().map(|origin| format!(" ({origin})")).unwrap_or_default();
+            let named: Vec<&str> = wanted_by.iter().take(WANTING_MAX).map(Address::as_str).collect();
+            let more = wanted_by.len().saturating_sub(WANTING_MAX);
+            let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+            format!(
+                "there is no {what} {id} in this account{origin}, needed by {}{more}: correct the id; `infra destroy` works without it",
+                named.join(", ")
+            )
+        }
         Problem::Guarded { address, kind, id, store } => {
             let what = if *store { "holds data" } else { "is protected" };
             format!(
@@ -209,6 +238,7 @@ fn write_summary(out: &mut String, plan: &Plan, expected_s: u32, critical_path: 
     .collect();
     let _ =
         writeln!(out, "{} {}, {} unchanged.", style.paint("1", "Plan:"), parts.join(", "), plan.unchanged);
+    write_losses(out, plan, style);
     let path: Vec<&str> = critical_path.iter().map(Address::as_str).collect();
     let _ = writeln!(out, "Expected {}; the longest chain is {}.", duration(expected_s), path.join(" -> "));
 }

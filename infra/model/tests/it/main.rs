@@ -6,4 +6,5 @@
 mod blueprint;
 mod environment;
 mod golden;
+mod plans;
 mod problems;

@@ -44,15 +44,13 @@ impl AwsKind for DnsRecord {
             own.chain(discovery.scope.shared_zones.iter().cloned()).collect();
         let reads = zones.iter().map(|zone| async move {
             let records = match list(aws, zone).await {
-                // Ours, and deleted since it was listed. A shared zone that is not there is a mistake to be told.
-                Err(error) if error.class == Class::Gone && !discovery.scope.shared_zones.contains(zone) => {
-                    Vec::new()
-                }
+                // What was in it is gone with it. Of a shared zone that may be a mistake in the file: whoever still wants
+                // something in it hears of it, and whoever destroys goes on.
                 Err(error) if error.class == Class::Gone => {
-                    let message = format!(
-                        "no hosted zone {zone} in this account; the environment names it in `dns.zone_id`"
-                    );
-                    return Err(CallError { class: Class::Fatal, message, ..error });
+                    if discovery.scope.shared_zones.contains(zone) {
+                        discovery.note_missing(zone, "hosted zone");
+                    }
+                    Vec::new()
                 }
                 answer => answer?,
             };

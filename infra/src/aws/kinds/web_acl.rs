@@ -42,8 +42,8 @@ impl AwsKind for WebAcl {
             .map(|(arn, _)| async move { futures::try_join!(get(aws, arn), protected(aws, arn)) });
         let (found, logging) = futures::try_join!(futures::future::try_join_all(reads), list_logging(aws))?;
         let observed = owned.into_iter().zip(found).filter_map(|((arn, tags), (acl, protects))| {
-            let log_group = logging.iter().find(|config| config.resource_arn == arn);
-            Some(observe(arn, &acl?.0, log_group, protects).tags(tags))
+            let logs = logging.iter().find(|config| config.resource_arn == arn);
+            Some(observe(arn, &acl?.0, logs, protects).tags(tags))
         });
         Ok(observed.collect())
     }
@@ -107,8 +107,8 @@ impl AwsKind for WebAcl {
         let Some((acl, _)) = get(aws, id).await? else { return Ok(None) };
         let (protects, logging, tags) =
             futures::try_join!(protected(aws, id), list_logging(aws), aws.waf_tags(id))?;
-        let log_group = logging.iter().find(|config| config.resource_arn == id);
-        Ok(Some(observe(id, &acl, log_group, protects).tags(tags)))
+        let logs = logging.iter().find(|config| config.resource_arn == id);
+        Ok(Some(observe(id, &acl, logs, protects).tags(tags)))
     }
 }
 
@@ -218,7 +218,12 @@ async fn update(aws: &Aws, arn: &str, wanted: &kinds::WebAcl) -> Result<(), Call
 }
 
 async fn put_logging(aws: &Aws, arn: &str, wanted: &kinds::WebAcl) -> Result<(), CallError> {
-    let Some(log_group) = &wanted.log_group else { return Ok(()) };
+    let Some(log_group) = wanted.log_groups.first() else {
+        let delete = aws.change("wafv2", "DeleteLoggingConfiguration", || {
+            aws.waf.delete_logging_configuration().resource_arn(arn).send()
+        });
+        return gone_is_done(delete.await.map(drop));
+    };
     let header = |name: &String| {
         let header = SingleHeader::builder().name(name).build().ok()?;
         Some(FieldToMatch::builder().single_header(header).build())
@@ -283,14 +288,14 @@ fn observe(
 ) -> Observed {
     protects.sort();
     let text = |key: &str| acl[key].as_str().filter(|text| !text.is_empty()).map(str::to_owned);
-    let destination = logging.and_then(|config| config.log_destination_configs.first());
+    let destinations = logging.iter().flat_map(|config| &config.log_destination_configs);
     let fields = kinds::WebAcl {
         name: text("Name").unwrap_or_default(),
         description: text("Description"),
         default_action: if acl["DefaultAction"]["Block"].is_object() { "block" } else { "allow" }.to_owned(),
         samples: acl["VisibilityConfig"]["SampledRequestsEnabled"] == true,
         rules: document::seen_rules(&acl["Rules"]),
-        log_group: destination.map(|arn| Ref::physical(plain_log_group(arn))),
+        log_groups: destinations.map(|arn| Ref::physical(plain_log_group(arn))).collect(),
         logs_all: logging.map(|config| config.logging_filter.is_none()),
         redacted_headers: logging.map(redacted),
         protects: protects.into_iter().map(Ref::physical).collect(),

@@ -112,7 +112,8 @@ impl Server {
             if taken.delivery.deliveries > self.options.deliveries_max {
                 return self.bury(&taken, "given up by backends that never finished it").await;
             }
-            let answer = AssertUnwindSafe(self.handler.call(taken.delivery.clone()));
+            // Called inside, because a handler may panic before it has given its future.
+            let answer = AssertUnwindSafe(async { self.handler.call(taken.delivery.clone()).await });
             let within = Duration::from_millis(self.options.handler_ms_max);
             let outcome = match tokio::time::timeout(within, answer.catch_unwind()).await {
                 Ok(answered) => {

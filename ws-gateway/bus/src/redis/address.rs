@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use fred::types::config::{Config, Server, ServerConfig};
 use redis::aio::MultiplexedConnection;
+use redis::io::tcp::TcpSettings;
 use redis::{
     AsyncConnectionConfig, Client, ConnectionAddr, IntoConnectionInfo, ProtocolVersion, RedisConnectionInfo,
     RedisError, Value,
@@ -158,7 +159,9 @@ impl Place {
             Some(_) => ConnectionAddr::TcpTls { host, port, insecure: false, tls_params: None },
             None => ConnectionAddr::Tcp(host, port),
         };
-        let info = addr.into_connection_info()?.set_redis_settings(settings);
+        // A request does not wait until the one before is acknowledged; what can be written together is a pipeline.
+        let tcp = TcpSettings::default().set_nodelay(true);
+        let info = addr.into_connection_info()?.set_redis_settings(settings).set_tcp_settings(tcp);
         Client::open(info)?.get_multiplexed_async_connection_with_config(&config).await
     }
 

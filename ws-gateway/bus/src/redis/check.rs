@@ -1,4 +1,4 @@
-//! Positions: every 40 seconds, and at once after a link was rebuilt or a queue ran over, each subscribed
+//! Positions: 40 seconds after its last traffic and every 40 seconds from then on, and at once after a link was rebuilt or a queue ran over, each subscribed
 //! channel is compared with its stream, once per node; what is missing is read from the stream and handed on in
 //! order. Only what the stream cannot give back becomes a gap for the sessions.
 
@@ -16,7 +16,8 @@ use crate::message::HistoryFilter;
 use crate::position::Position;
 use crate::redis::receive::Receiver;
 use crate::redis::send::Sender;
-use crate::redis::track::Repaired;
+use crate::redis::track::{Repaired, TURNS_PER_CHECK, Track};
+use crate::tireless::is_panic;
 
 /// Checks and repairs side by side: 10,000 channels take a few hundred round trips' time, Redis stays free.
 const SIDE_BY_SIDE: usize = 64;
@@ -41,14 +42,21 @@ impl Positions {
     /// Repairs what workers ask for.
     pub(crate) async fn keep_repairing(self: Arc<Positions>, repairs: mpsc::Receiver<Arc<str>>) {
         let repairs = stream::unfold(repairs, async |mut repairs| Some((repairs.recv().await?, repairs)));
-        repairs.for_each_concurrent(SIDE_BY_SIDE, |channel| self.repair(channel)).await;
+        let repaired = async |channel: Arc<str>| {
+            if is_panic(self.repair(Arc::clone(&channel))).await {
+                tracing::error!(%channel, "a repair panicked; its sessions are told");
+                // Or everything that comes would wait for this repair, for ever.
+                self.give_up(&channel);
+            }
+        };
+        repairs.for_each_concurrent(SIDE_BY_SIDE, repaired).await;
     }
 
     pub(crate) async fn keep_checking(self: Arc<Positions>) {
         let overflow = Arc::clone(&self.receiver.overflow);
         loop {
             let all = tokio::select! {
-                () = tokio::time::sleep(self.every) => false,
+                () = tokio::time::sleep(self.every / TURNS_PER_CHECK) => false,
                 () = self.suspect.notified() => true,
                 () = overflow.notified() => true,
             };
@@ -103,16 +111,19 @@ impl Positions {
     async fn repair(&self, channel: Arc<str>) {
         let partition = partition_of(&channel);
         loop {
-            let since = match self.receiver.interest(partition).tracks.get(&channel) {
-                Some(track) => track.since(),
-                None => return,
-            };
-            let Ok(read) = self.read(&channel, HistoryFilter::since(since, HISTORY_READ_MAX)).await else {
+            let wanted = |track: Option<&Track>| track.and_then(Track::wanted);
+            let Some(since) = wanted(self.receiver.interest(partition).tracks.get(&channel)) else { return };
+            let before = since.offset;
+            let filter = HistoryFilter::since(since.clone(), HISTORY_READ_MAX);
+            let Ok(read) = self.read(&channel, filter).await else {
                 return self.give_up(&channel);
             };
             let mut interest = self.receiver.interest(partition);
+            // Unsubscribed, subscribed again, or numbered anew meanwhile: this is not what is missing now.
+            if wanted(interest.tracks.get(&channel)) != Some(since) {
+                continue;
+            }
             let Some(track) = interest.tracks.get_mut(&channel) else { return };
-            let before = track.since().offset;
             let mut complete = true;
             // The lock is held while events are handed on: a live publication cannot overtake them.
             for (offset, message) in read.messages {
@@ -129,24 +140,25 @@ impl Positions {
                 }
             }
             // The top is ahead and the stream gave nothing: expired or removed.
-            complete &= track.since().offset > before || read.top.offset <= before;
+            let after = track.wanted().map_or(before, |reached| reached.offset);
+            complete &= after > before || read.top.offset <= before;
             let new_epoch = track.epoch() != &read.top.epoch;
             match track.repaired(&read.top, complete) {
                 Repaired::Again => continue,
                 // Of controls nothing may be skipped: the new numbering is read from its start.
-                Repaired::Lost if new_epoch && &*channel == CONTROL_CHANNEL => {
+                Repaired::Lost(_) if new_epoch && &*channel == CONTROL_CHANNEL => {
                     track.follow(read.top.epoch.clone(), read.top.offset);
                     continue;
                 }
                 Repaired::Done => {
                     self.receiver.counters.gaps_repaired.fetch_add(1, Ordering::Relaxed);
                 }
-                Repaired::Lost => {
+                Repaired::Lost(top) => {
                     self.receiver.counters.gaps_unrepaired.fetch_add(1, Ordering::Relaxed);
-                    self.receiver.gap(&channel, read.top);
+                    self.receiver.gap(&channel, top);
                 }
             }
-            return;
+            // Ends above, unless something came during the reading that it did not bring.
         }
     }
 

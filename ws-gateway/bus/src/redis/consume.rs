@@ -27,6 +27,7 @@ use crate::redis::lease::{Lease, Phase, asking_order, share};
 use crate::redis::scripts::{ACQUIRE, BURY, COUNT, FINISH, JOIN, RELEASE, RENEW, TAKE_OVER};
 use crate::redis::send::Sender;
 use crate::request::{Delivery, Reply, ReplyError};
+use crate::tireless::tireless;
 
 /// How long `take` waits before it lets its caller look around.
 const TAKE_WAIT: Duration = Duration::from_secs(1);
@@ -83,13 +84,18 @@ impl Consumer {
         });
         shared.balance().await?;
         let mut tasks = JoinSet::new();
-        tasks.spawn(Arc::clone(&shared).keep());
-        tasks.spawn(Arc::clone(&shared).recover());
+        let of = Arc::clone(&shared);
+        tasks.spawn(async move { tireless("keeping leases", || Arc::clone(&of).keep()).await });
+        let of = Arc::clone(&shared);
+        tasks.spawn(async move { tireless("taking over", || Arc::clone(&of).recover()).await });
         // In a cluster each key needs a read of its own.
         let together = if shared.place.is_cluster() { 1 } else { PARTITIONS_PER_READ };
         let partitions: Vec<u16> = (0..PARTITIONS).collect();
         for group in partitions.chunks(together) {
-            tasks.spawn(Arc::clone(&shared).read(group.to_vec()));
+            let (of, group) = (Arc::clone(&shared), group.to_vec());
+            tasks.spawn(async move {
+                tireless("reading requests", || Arc::clone(&of).read(group.clone())).await;
+            });
         }
         Ok(Consumer { shared, _tasks: Mutex::new(tasks) })
     }
@@ -238,7 +244,10 @@ impl Shared {
         match taken {
             Ok((1, entries)) => {
                 let complete = entries.is_empty();
-                self.add(partition, fence, entries).await;
+                if !self.add(partition, fence, entries).await {
+                    // Not at once again: the next attempt comes with the next renewal.
+                    return;
+                }
                 let mut state = self.state();
                 if let Some(lease) = state.leases.get_mut(&partition).filter(|lease| lease.fence == fence)
                     && complete
@@ -255,8 +264,9 @@ impl Shared {
         self.changed.notify_waiters();
     }
 
-    /// Puts entries in line. An entry nobody can read goes to the dead letters as it is.
-    async fn add(&self, partition: u16, fence: u64, entries: Vec<Stored>) {
+    /// Puts entries in line. An entry nobody can read goes to the dead letters as it is; false: not even that.
+    async fn add(&self, partition: u16, fence: u64, entries: Vec<Stored>) -> bool {
+        let mut whole = true;
         for (entry, deliveries, stored) in entries {
             let Ok((request, node, number)) = decode_request(stored.clone()) else {
                 tracing::error!(partition, entry, "an unreadable request goes to the dead letters");
@@ -264,6 +274,10 @@ impl Shared {
                     self.bury_entry(partition, fence, &entry, stored, deliveries, "unreadable").await
                 {
                     tracing::warn!(%error, entry, "burying failed; it will be redelivered");
+                    let mut state = self.state();
+                    let lease = state.leases.get_mut(&partition).filter(|lease| lease.fence == fence);
+                    lease.map(Lease::gave_up);
+                    whole = false;
                 }
                 continue;
             };
@@ -271,12 +285,17 @@ impl Shared {
             let wants_reply = reply_to.is_some();
             let delivery = Delivery { request, partition, fence, deliveries, wants_reply };
             let mut state = self.state();
+            // Nobody takes from the line any more: what a last read brought is the next holder's, who takes it over.
+            if state.leaving {
+                return false;
+            }
             let Some(lease) = state.leases.get_mut(&partition).filter(|lease| lease.fence == fence) else {
-                return;
+                return false;
             };
             lease.in_flight += 1;
             state.ready.push_back(Taken { entry, reply_to, delivery });
         }
+        whole
     }
 
     async fn bury_entry(

@@ -84,6 +84,12 @@ impl Lease {
         self.in_flight == 0 && self.phase != Phase::Reading
     }
 
+    /// An entry that never came into work was left unsettled.
+    pub(crate) fn gave_up(&mut self) {
+        self.unsettled = true;
+        self.settle();
+    }
+
     /// Redis has nothing unfinished of it: what was given up before, also while recovering, is done.
     pub(crate) fn recovered(&mut self) {
         if self.is_due() {
@@ -137,6 +143,7 @@ mod tests {
         }
         if lease.being_read {
             next.push(with(&|lease| lease.in_flight += 1));
+            next.push(with(&Lease::gave_up));
             next.push(with(&|lease| lease.read_ended(true)));
             next.push(with(&|lease| lease.read_ended(false)));
             // The group was gone.
@@ -149,6 +156,7 @@ mod tests {
         }
         if lease.is_due() {
             next.push(with(&|lease| lease.in_flight += 1));
+            next.push(with(&Lease::gave_up));
             next.push(with(&Lease::recovered));
         }
         next.retain(|lease| lease.in_flight <= 2);

@@ -155,6 +155,7 @@ impl Links {
             interest.tracks.values_mut().for_each(|track| track.confirmed = false);
             self.receiver.set_nudge(*partition, Arc::clone(&nudge));
         }
+        canaries.heard_at_us.store(self.receiver.clock_us(), Ordering::Relaxed);
         let live = Live { partitions: partitions.to_vec(), canaries: Arc::clone(&canaries), ready: false };
         self.live().insert(address.clone(), live);
         let bits = partitions.iter().fold(0, |bits, partition| bits | 1 << partition);

@@ -4,8 +4,10 @@
 //! no history is lost and the node is told with `PositionsSuspect`.
 
 use std::collections::HashMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::sync::{Notify, mpsc};
@@ -44,12 +46,22 @@ pub(crate) struct Canaries {
     pub returned: AtomicU64,
     /// When the newest was sent, in microseconds since the receiver's start.
     pub sent_at_us: AtomicU64,
+    /// When one last came back, or the link began.
+    pub heard_at_us: AtomicU64,
     pub round_trip_us: AtomicU64,
 }
 
 impl Canaries {
     pub(crate) fn missing(&self) -> u64 {
         self.sent.load(Ordering::Relaxed).saturating_sub(self.returned.load(Ordering::Relaxed))
+    }
+
+    /// The same for who does not trust the task that sends them: also those that should have come back by the clock, but
+    /// for one that is on its way.
+    pub(crate) fn overdue(&self, now_us: u64, every: Duration) -> u64 {
+        let silent_us = now_us.saturating_sub(self.heard_at_us.load(Ordering::Relaxed));
+        let turns = silent_us / (every.as_micros() as u64).max(1);
+        self.missing().max(turns.saturating_sub(1))
     }
 }
 
@@ -150,7 +162,10 @@ impl Receiver {
         let mut batch = Vec::with_capacity(BATCH);
         while incoming.recv_many(&mut batch, BATCH).await > 0 {
             for one in batch.drain(..) {
-                self.handle(one);
+                // One message that the sink cannot take must not deafen the node for all channels of this worker.
+                if catch_unwind(AssertUnwindSafe(|| self.handle(one))).is_err() {
+                    tracing::error!("handing on a message panicked; it is lost to this node");
+                }
             }
             if incoming.is_empty() && self.overflowing.swap(false, Ordering::Relaxed) {
                 (self.sink)(BusEvent::PositionsSuspect);
@@ -186,6 +201,7 @@ impl Receiver {
             Message::Reply { number, reply } => self.pending.answer(number, reply),
             Message::Canary { number } => {
                 canaries.returned.fetch_max(number, Ordering::Relaxed);
+                canaries.heard_at_us.store(self.clock_us(), Ordering::Relaxed);
                 if number == canaries.sent.load(Ordering::Relaxed) {
                     let took = self.clock_us().saturating_sub(canaries.sent_at_us.load(Ordering::Relaxed));
                     canaries.round_trip_us.store(took, Ordering::Relaxed);
@@ -258,5 +274,29 @@ impl Receiver {
             }
         };
         (self.sink)(event);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn canaries_are_missed_by_count_and_by_the_clock() {
+        let canaries = Canaries::default();
+        canaries.heard_at_us.store(1_000_000, Ordering::Relaxed);
+        let every = Duration::from_secs(1);
+        let check = |sent: u64, now_us: u64, overdue: u64| {
+            canaries.sent.store(sent, Ordering::Relaxed);
+            canaries.returned.store(7, Ordering::Relaxed);
+            assert_eq!(canaries.overdue(now_us, every), overdue, "{sent} sent, at {now_us}");
+        };
+        check(7, 1_000_000, 0);
+        check(8, 2_900_000, 1);
+        check(10, 2_900_000, 3);
+        // Nobody sends any more.
+        check(7, 3_900_000, 1);
+        check(7, 5_100_000, 3);
+        check(7, 0, 0);
     }
 }

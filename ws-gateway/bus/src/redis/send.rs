@@ -19,6 +19,7 @@ use crate::redis::RedisOptions;
 use crate::redis::address::Place;
 use crate::redis::keys::Keys;
 use crate::redis::scripts::{Publishing, Script};
+use crate::tireless::is_panic;
 
 /// The pause between attempts to reconnect: short, because the first second decides what clients notice.
 const RECONNECT_MS_MIN: u32 = 50;
@@ -71,7 +72,10 @@ impl Sender {
         let mut clients = Vec::new();
         for _ in 0..options.connections.max(1) {
             let client = builder.build().map_err(|error| BusError::Config(error.details().to_owned()))?;
-            client.init().await.map_err(|error| absent("connecting to Redis", &error))?;
+            let ready = tokio::time::timeout(RECONNECT_WITHIN, client.init()).await;
+            let ready =
+                ready.unwrap_or_else(|_| Err(Error::new(ErrorKind::Timeout, "connecting took too long")));
+            ready.map_err(|error| absent("connecting to Redis", &error))?;
             clients.push(Line { client, renewing: Arc::default() });
         }
         Ok(Sender {
@@ -157,10 +161,14 @@ impl Sender {
             let (client, renewing) = (line.client.clone(), Arc::clone(&line.renewing));
             tracing::warn!(partition, "a connection to Redis is silent; connecting anew");
             tokio::spawn(async move {
-                let renewed = tokio::time::timeout(RECONNECT_WITHIN, client.force_reconnection()).await;
-                if !matches!(renewed, Ok(Ok(()))) {
-                    tracing::warn!("no new connection to Redis yet");
-                }
+                let renewed = is_panic(async {
+                    let renewed = tokio::time::timeout(RECONNECT_WITHIN, client.force_reconnection()).await;
+                    if !matches!(renewed, Ok(Ok(()))) {
+                        tracing::warn!("no new connection to Redis yet");
+                    }
+                });
+                // However it ended: a mark that stays would be the last attempt for ever.
+                renewed.await;
                 renewing.store(false, Ordering::Relaxed);
             });
         }

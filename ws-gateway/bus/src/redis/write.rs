@@ -2,7 +2,7 @@
 //! connections ask in one pipeline, so that a request costs no task, no timer and no wake-up until its answer comes. It
 //! owns the queues by partition; whatever a server surely did not do goes the other way, over the sending half.
 
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, PoisonError, RwLock, RwLockWriteGuard};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -62,12 +62,8 @@ impl Writers {
         Writers { by_partition, streams, timeout, sender, pending }
     }
 
-    fn set(&self, partitions: &[u16], queue: Option<&mpsc::Sender<Asked>>) {
-        for partition in partitions {
-            let mut place =
-                self.by_partition[usize::from(*partition)].write().unwrap_or_else(PoisonError::into_inner);
-            *place = queue.cloned();
-        }
+    fn place(&self, partition: u16) -> RwLockWriteGuard<'_, Option<mpsc::Sender<Asked>>> {
+        self.by_partition[usize::from(partition)].write().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Uses the connection for these partitions as long as the returned value lives.
@@ -87,8 +83,10 @@ impl Writers {
         let (queue, asked) = mpsc::channel(ASKED_MAX);
         // Not aborted with the link: what is queued is answered for, by a failure if need be.
         tokio::spawn(Arc::clone(&self).write(asked, connection));
-        self.set(partitions, Some(&queue));
-        Lent { writers: self, partitions }
+        for partition in partitions {
+            *self.place(*partition) = Some(queue.clone());
+        }
+        Lent { writers: self, partitions, queue }
     }
 
     /// Err: surely not queued.
@@ -108,7 +106,9 @@ impl Writers {
             Err(mpsc::error::TrySendError::Closed(asked)) => {
                 let writers = Arc::clone(self);
                 // Bounded by the timeout of the command and by the questions that may wait.
-                tokio::spawn(async move { writers.push_apart(asked).await });
+                tokio::spawn(async move {
+                    writers.push_apart(asked).await;
+                });
                 Ok(())
             }
         }
@@ -154,6 +154,8 @@ impl Writers {
             }
         };
         let mut answers = answers.into_iter();
+        // Once the sending half cannot either, the rest need not wait for it one after the other.
+        let mut apart = true;
         for asked in batch {
             match answers.next() {
                 Some(Value::Int(0)) => {
@@ -162,8 +164,8 @@ impl Writers {
                 }
                 Some(Value::ServerError(error)) => {
                     let error = RedisError::from(error);
-                    if is_untouched(&error) {
-                        self.push_apart(asked).await;
+                    if is_untouched(&error) && apart {
+                        apart = self.push_apart(asked).await;
                     } else {
                         self.settle(asked, Err(self.failed(&error)));
                     }
@@ -176,19 +178,21 @@ impl Writers {
         }
     }
 
-    /// Over the sending half: there is no link, or its server would not do it.
-    async fn push_apart(&self, asked: Asked) {
+    /// Over the sending half: there is no link, or its server would not do it. Answers whether that half works.
+    async fn push_apart(&self, asked: Asked) -> bool {
         let bound = self.sender.partition_requests_max;
         let stream = self.streams[usize::from(asked.partition)].as_str();
         let arguments = vec![(bound as i64).into(), asked.stored.clone().into()];
         let pushed: Result<i64, BusError> =
             self.sender.run(ATTEMPTED, asked.partition, &PUSH, vec![stream.into()], arguments).await;
+        let works = pushed.is_ok();
         let outcome = match pushed {
             Ok(0) => Err(BusError::full(ATTEMPTED, bound)),
             Ok(_) => Ok(()),
             Err(error) => Err(error),
         };
         self.settle(asked, outcome);
+        works
     }
 
     fn settle(&self, asked: Asked, outcome: Result<(), BusError>) {
@@ -215,11 +219,18 @@ impl Writers {
 pub(crate) struct Lent<'a> {
     writers: Arc<Writers>,
     partitions: &'a [u16],
+    queue: mpsc::Sender<Asked>,
 }
 
 impl Drop for Lent<'_> {
     fn drop(&mut self) {
-        self.writers.set(self.partitions, None);
+        for partition in self.partitions {
+            let mut place = self.writers.place(*partition);
+            // Where a later link has lent its own already, that one stays.
+            if place.as_ref().is_some_and(|queue| queue.same_channel(&self.queue)) {
+                *place = None;
+            }
+        }
     }
 }
 

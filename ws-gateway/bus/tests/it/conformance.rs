@@ -35,10 +35,10 @@ macro_rules! cases {
             without_history_nothing_is_stored, a_key_is_published_once, history_pages_both_ways,
             history_is_bounded_and_expires, removed_history_goes_on_counting, joins_and_leaves,
             unsubscribed_nodes_hear_nothing, presence_is_counted_and_expires, controls_reach_every_node,
-            bad_names_are_refused, requests_are_answered, what_is_asked_is_done_once, a_request_without_backend_has_no_reply,
-            order_is_kept_per_key, a_failed_request_holds_its_key_back, poison_is_buried_listed_and_replayed,
+            a_new_node_hears_of_revocations, bad_names_are_refused, requests_are_answered, what_is_asked_is_done_once, a_request_without_backend_has_no_reply,
+            order_is_kept_per_key, a_failed_request_holds_its_key_back, a_panic_is_a_failed_delivery, poison_is_buried_listed_and_replayed,
             a_dead_letter_is_discarded, two_backends_share_partitions, a_dead_backend_s_requests_come_again,
-            a_stopped_backend_finishes, late_replies_are_dropped, a_full_stream_is_unavailable,
+            a_stopped_backend_finishes, a_leaving_backend_keeps_nothing, late_replies_are_dropped, a_full_stream_is_unavailable,
         }
     };
 }
@@ -424,6 +424,26 @@ pub async fn controls_reach_every_node(world: &dyn World) {
         let heard: Vec<_> = controls.skip(1).collect();
         assert_eq!(heard, sent);
     }
+}
+
+/// The tokens that a revocation voids live longer than a node may: one that starts later has to know of it.
+pub async fn a_new_node_hears_of_revocations(world: &dyn World) {
+    let backend = world.backend().await;
+    let statement = |number: usize| Bytes::from(format!("signed {number}"));
+    // More than one reading gives.
+    let count = 1_100;
+    for number in 0..count {
+        backend.revoke(statement(number)).await.unwrap();
+        backend.disconnect(Target::user(number.to_string()), 3503, "").await.unwrap();
+    }
+    let recorder = Recorder::new();
+    let node = world.node(recorder.sink()).await;
+    let revoked = |number: usize| BusEvent::Control(Control::Revoke { statement: statement(number) });
+    let heard = recorder.events();
+    assert_eq!(heard, (0..count).map(revoked).collect::<Vec<_>>(), "all, and nothing that is over");
+    backend.revoke(statement(count)).await.unwrap();
+    recorder.wait_for("a later one", |recorder| recorder.events().last() == Some(&revoked(count))).await;
+    drop(node);
 }
 
 pub async fn bad_names_are_refused(world: &dyn World) {

@@ -7,21 +7,25 @@ use serde::Deserialize;
 use serde_json::json;
 use serde_json::value::RawValue;
 
-use super::{Outcome, Since, bad_request, given, options_of, payload};
+use super::{Named, Outcome, Since, bad_request, given, options_of, part, payload};
 use crate::hub::bus_error;
 use crate::node::{Node, SubscribeOptions};
 
 /// Codes that SDKs understand as a server's close.
 const CLOSE_CODES: std::ops::RangeInclusive<u32> = 3000..=4999;
 
+/// Whose connections.
 #[derive(Deserialize)]
-pub(super) struct SubscribeRequest<'a> {
+struct Who {
     #[serde(default)]
     user: String,
     #[serde(default)]
     client: String,
-    #[serde(default)]
-    channel: String,
+}
+
+/// What a subscription is beside its channel.
+#[derive(Deserialize)]
+struct Subscription<'a> {
     #[serde(default, borrow, deserialize_with = "given")]
     info: Option<&'a RawValue>,
     #[serde(default)]
@@ -38,21 +42,7 @@ pub(super) struct SubscribeRequest<'a> {
 }
 
 #[derive(Deserialize)]
-pub(super) struct UnsubscribeRequest {
-    #[serde(default)]
-    user: String,
-    #[serde(default)]
-    client: String,
-    #[serde(default)]
-    channel: String,
-}
-
-#[derive(Deserialize)]
-pub(super) struct DisconnectRequest {
-    #[serde(default)]
-    user: String,
-    #[serde(default)]
-    client: String,
+struct Parting {
     #[serde(default)]
     disconnect: Option<Advice>,
     #[serde(default)]
@@ -66,11 +56,14 @@ struct Advice {
     reason: String,
 }
 
-fn target(user: String, client: String) -> Result<Target, ErrorReply> {
-    if user.is_empty() && client.is_empty() {
-        return Err(bad_request("name a `user` or a `client`"));
+impl Who {
+    fn target(self) -> Result<Target, ErrorReply> {
+        let Who { user, client } = self;
+        if user.is_empty() && client.is_empty() {
+            return Err(bad_request("name a `user` or a `client`"));
+        }
+        Ok(Target { user, client, ..Target::default() })
     }
-    Ok(Target { user, client, ..Target::default() })
 }
 
 async fn tell(node: &Node, control: Control) -> Outcome {
@@ -78,39 +71,41 @@ async fn tell(node: &Node, control: Control) -> Outcome {
     Ok(json!({}))
 }
 
-pub(super) async fn subscribe(node: &Node, request: SubscribeRequest<'_>) -> Outcome {
-    options_of(node, &request.channel)?;
+pub(super) async fn subscribe(node: &Node, body: &[u8]) -> Outcome {
+    let (who, Named { channel }, wanted) = (part::<Who>(body)?, part(body)?, part::<Subscription<'_>>(body)?);
+    options_of(node, &channel)?;
     let options = SubscribeOptions {
-        recover_since: request.recover_since.map(|since| (since.epoch, since.offset)),
-        info: payload("info", request.info, &request.b64info)?.unwrap_or_default(),
-        data: payload("data", request.data, &request.b64data)?.unwrap_or_default(),
-        expire_at_s: request.expire_at,
+        recover_since: wanted.recover_since.map(|since| (since.epoch, since.offset)),
+        info: payload("info", wanted.info, &wanted.b64info)?.unwrap_or_default(),
+        data: payload("data", wanted.data, &wanted.b64data)?.unwrap_or_default(),
+        expire_at_s: wanted.expire_at,
     };
-    let target = target(request.user, request.client)?;
-    let options = options.encode();
-    tell(node, Control::Subscribe { target, channel: request.channel, options }).await
+    let target = who.target()?;
+    tell(node, Control::Subscribe { target, channel, options: options.encode() }).await
 }
 
 /// Without a channel: from all of them.
-pub(super) async fn unsubscribe(node: &Node, request: UnsubscribeRequest) -> Outcome {
-    if !request.channel.is_empty() {
-        options_of(node, &request.channel)?;
+pub(super) async fn unsubscribe(node: &Node, body: &[u8]) -> Outcome {
+    let (who, Named { channel }) = (part::<Who>(body)?, part(body)?);
+    if !channel.is_empty() {
+        options_of(node, &channel)?;
     }
-    let target = target(request.user, request.client)?;
+    let target = who.target()?;
     let (code, reason) = close::unsubscribe::SERVER;
-    let reason = reason.to_owned();
-    tell(node, Control::Unsubscribe { target, channel: request.channel, code, reason }).await
+    tell(node, Control::Unsubscribe { target, channel, code, reason: reason.to_owned() }).await
 }
 
-pub(super) async fn disconnect(node: &Node, request: DisconnectRequest) -> Outcome {
-    let target = target(request.user, request.client)?;
-    let (code, reason) = match request.disconnect {
+pub(super) async fn disconnect(node: &Node, body: &[u8]) -> Outcome {
+    let (who, Parting { disconnect, whitelist }) = (part::<Who>(body)?, part(body)?);
+    let target = who.target()?;
+    let (code, reason) = match disconnect {
         None => (u32::from(Close::FORCE_DISCONNECT.code), String::new()),
         Some(advice) if CLOSE_CODES.contains(&advice.code) => (advice.code, advice.reason),
         Some(advice) => {
             let (first, last) = (CLOSE_CODES.start(), CLOSE_CODES.end());
-            return Err(bad_request(&format!("`disconnect.code` {}: from {first} to {last}", advice.code)));
+            let why = format!("`disconnect.code` {}: from {first} to {last}", advice.code);
+            return Err(bad_request(&why).into());
         }
     };
-    tell(node, Control::Disconnect { target, code, reason, keep: request.whitelist }).await
+    tell(node, Control::Disconnect { target, code, reason, keep: whitelist }).await
 }

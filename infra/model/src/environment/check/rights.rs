@@ -1,21 +1,22 @@
 //! Checks of what a service's code may do in AWS: no statement that allows a whole family of actions on everything, however it
 //! is written. Owns what counts as everything; refuses to know what a service needs.
 
+use crate::environment::partition;
 use crate::environment::problem::Problem;
 use crate::environment::types::{Effect, Environment, Service, Statement};
 
 use super::{Report, duplicates};
 
-/// ARNs of services that have nothing to do with each other: a pattern that two of them match reaches everything. `{region}`
-/// and `{account}` are the environment's own.
+/// ARNs of services that have nothing to do with each other: a pattern that two of them match reaches everything. `{partition}`,
+/// `{region}` and `{account}` are the environment's own.
 const STRANGERS: [&str; 7] = [
-    "arn:aws:iam::{account}:role/q7-f3",
-    "arn:aws:s3:::q7-f3/w9",
-    "arn:aws:dynamodb:{region}:{account}:table/q7-f3",
-    "arn:aws:secretsmanager:{region}:{account}:secret:q7-f3",
-    "arn:aws:lambda:{region}:{account}:function:q7-f3",
-    "arn:aws:sqs:{region}:{account}:q7-f3",
-    "arn:aws:kms:{region}:{account}:key/q7-f3",
+    "arn:{partition}:iam::{account}:role/q7-f3",
+    "arn:{partition}:s3:::q7-f3/w9",
+    "arn:{partition}:dynamodb:{region}:{account}:table/q7-f3",
+    "arn:{partition}:secretsmanager:{region}:{account}:secret:q7-f3",
+    "arn:{partition}:lambda:{region}:{account}:function:q7-f3",
+    "arn:{partition}:sqs:{region}:{account}:q7-f3",
+    "arn:{partition}:kms:{region}:{account}:key/q7-f3",
 ];
 
 pub(super) fn check(environment: &Environment, service: &Service, path: &str, report: &mut Report<'_>) {
@@ -26,6 +27,9 @@ pub(super) fn check(environment: &Environment, service: &Service, path: &str, re
             Problem::error("duplicate", format!("{path}.iam.{index}.sid"), message).allowed("each name once"),
         );
     }
+    for (index, statement) in service.iam.iter().enumerate() {
+        of_partition(environment, statement, &format!("{path}.iam.{index}"), report);
+    }
     for (index, statement) in service.iam.iter().enumerate().filter(|(_, one)| one.effect == Effect::Allow) {
         if let Some((action, resource)) = star_on_star(environment, statement) {
             let (action, resource) = (&statement.actions[action], &statement.resources[resource]);
@@ -35,6 +39,20 @@ pub(super) fn check(environment: &Environment, service: &Service, path: &str, re
                 "actions without a wildcard (\"s3:GetObject\"), or resources by service and name \
                  (\"arn:aws:s3:::keyway-reports/*\")",
             ));
+        }
+    }
+}
+
+/// An ARN of another partition names nothing that a role of this one could reach.
+fn of_partition(environment: &Environment, statement: &Statement, path: &str, report: &mut Report<'_>) {
+    let own = partition(&environment.region);
+    for (index, resource) in statement.resources.iter().enumerate() {
+        let named = resource.strip_prefix("arn:").and_then(|rest| rest.split(':').next()).unwrap_or(own);
+        if named != own && !named.contains(['*', '?']) {
+            let message =
+                format!("\"{named}\" is another partition of AWS than that of {}", environment.region);
+            let problem = Problem::error("wrong-partition", format!("{path}.resources.{index}"), message);
+            report.add(problem.allowed(format!("ARNs that begin with \"arn:{own}:\"")));
         }
     }
 }
@@ -55,7 +73,8 @@ fn star_on_star(environment: &Environment, statement: &Statement) -> Option<(usi
 /// Whether a pattern reaches more than one service: `*`, `arn:aws:*`, `arn:*:*:*:*:*`.
 fn everything(environment: &Environment, resource: &str) -> bool {
     let arn = |stranger: &str| {
-        stranger.replace("{region}", &environment.region).replace("{account}", &environment.account)
+        let own = stranger.replace("{partition}", partition(&environment.region));
+        own.replace("{region}", &environment.region).replace("{account}", &environment.account)
     };
     STRANGERS.iter().filter(|stranger| matches(resource, &arn(stranger))).nth(1).is_some()
 }

@@ -188,7 +188,7 @@ mod tests {
                 "SomethingNewer": { "Than": "any SDK" },
             })],
             samples: true,
-            log_group: None,
+            log_groups: Vec::new(),
             logs_all: None,
             redacted_headers: None,
             protects: Vec::new(),

@@ -5,8 +5,9 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures::FutureExt;
 use futures::future::join_all;
-use keyway_bus::{BusError, Delivery, Handler, Outcome, ReplyError, Request, Unavailable};
+use keyway_bus::{BusError, Delivery, Handler, Outcome, ReplyError, Request, ServeOptions, Unavailable};
 
 use crate::conformance::{Serving, World, now_ms, patient, question, recording};
 use crate::recorder::{Recorder, until};
@@ -159,6 +160,24 @@ pub async fn a_failed_request_holds_its_key_back(world: &dyn World) {
     serving.finish().await;
 }
 
+/// Where a handler panics makes no difference: that delivery failed, and its lane and its partition go on.
+pub async fn a_panic_is_a_failed_delivery(world: &dyn World) {
+    let node = world.node(Recorder::new().sink()).await;
+    let handler = Handler::new(|delivery: Delivery| {
+        let first = delivery.deliveries == 1;
+        assert!(!first || delivery.request.data != "at once", "as asked");
+        async move {
+            assert!(!first || delivery.request.data != "later", "as asked");
+            Outcome::Reply(Ok(delivery.request.data))
+        }
+    });
+    let serving = Serving::start(world.backend().await, handler);
+    for data in ["at once", "later", "never"] {
+        assert_eq!(node.request(patient("k", data)).await.unwrap(), Ok(data.into()));
+    }
+    serving.finish().await;
+}
+
 pub async fn poison_is_buried_listed_and_replayed(world: &dyn World) {
     let node = world.node(Recorder::new().sink()).await;
     let backend = world.backend().await;
@@ -296,6 +315,40 @@ pub async fn a_stopped_backend_finishes(world: &dyn World) {
     release.add_permits(1);
     assert_eq!(asked.await.unwrap().unwrap(), Ok("x".into()), "what was begun is finished");
     finishing.await.unwrap();
+}
+
+/// What comes in while a backend leaves is its heir's at once, not when the lease of who is gone has run out.
+pub async fn a_leaving_backend_keeps_nothing(world: &dyn World) {
+    let node = world.node(Recorder::new().sink()).await;
+    let serve = async || {
+        let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
+        let (backend, (handler, _)) = (world.backend().await, recording());
+        // Longer than anybody here waits.
+        let options = ServeOptions { lease_ms: 60_000, ..ServeOptions::default() };
+        let stopped = stopped.map(|_| ()).boxed();
+        (stop, tokio::spawn(async move { backend.serve(options, handler, stopped).await }))
+    };
+    let (stop, serving) = serve().await;
+    node.request(patient("k", "ready")).await.unwrap().unwrap();
+    drop(stop);
+    // Its blocking reads are still under way, and some of these go to them.
+    let asked = join_all((0..40).map(|number| {
+        let node = &node;
+        async move {
+            tokio::time::sleep(Duration::from_millis(number * 5)).await;
+            node.request(patient(&format!("dev_{number}"), "x")).await
+        }
+    }));
+    let heir = async {
+        serving.await.unwrap().unwrap();
+        serve().await
+    };
+    let (answers, (stop, heir)) = futures::join!(asked, heir);
+    for answer in answers {
+        assert_eq!(answer.unwrap(), Ok("x".into()));
+    }
+    drop(stop);
+    heir.await.unwrap().unwrap();
 }
 
 pub async fn late_replies_are_dropped(world: &dyn World) {

@@ -74,20 +74,16 @@ pub async fn upkeep(core: Arc<Core>) {
         {
             tracing::warn!(%error, "telling revocations again failed");
         }
-        tokio::time::sleep(UPKEEP_EVERY).await;
         if let Err(error) = core.tend_keys().await {
             tracing::warn!(%error, "reading the token keys failed");
         }
         if let Err(error) = core.store.sweep(SYSTEM, core.clock.now()).await {
             tracing::warn!(%error, "sweeping failed");
         }
-        let tenants = match core.store.tenants(SYSTEM).await {
-            Ok(tenants) => tenants,
-            Err(error) => {
-                tracing::warn!(%error, "listing tenants failed");
-                continue;
-            }
-        };
+        let tenants = core.store.tenants(SYSTEM).await.unwrap_or_else(|error| {
+            tracing::warn!(%error, "listing tenants failed");
+            Vec::new()
+        });
         for id in tenants.into_iter().filter(|id| *id != system_tenant()) {
             let before = signed.get(&id).copied().unwrap_or(0);
             match checkpoint(&core, id, before).await {
@@ -97,6 +93,7 @@ pub async fn upkeep(core: Arc<Core>) {
                 Err(error) => tracing::warn!(tenant = %id, %error, "signing a checkpoint failed"),
             }
         }
+        tokio::time::sleep(UPKEEP_EVERY).await;
     }
 }
 

@@ -38,13 +38,19 @@ fn a_configuration_is_checked_all_at_once() {
             .args(["serve", "--check-config"])
             .env("TOKEN_SIGNING_KEY", secret)
             .env("KEYWAY_CORE_TOKENS__LIFE_S", "1")
+            .env("KEYWAY_CORE_LOG__FILTER", "!!!")
             .env("KEYWAY_CORE_STORE__URL", "mysql://x"),
     );
     assert_eq!(status, Some(2));
     assert!(text.contains("tokens.life_s = 1") && text.contains("store.url"), "{text}");
+    assert!(text.contains("log.filter"), "{text}");
     assert!(!text.contains(secret), "{text}");
     let (status, text) = told(core().args(["--check-config"]).env("TOKEN_SIGNING_KEY", secret));
     assert_eq!((status, text.trim()), (Some(0), "the configuration is sound"));
+    let port = [("POSTGRES_HOST", "db"), ("POSTGRES_PORT", "x"), ("TOKEN_SIGNING_KEY", secret)];
+    let (status, text) = told(core().args(["--check-config"]).envs(port));
+    assert_eq!(status, Some(2));
+    assert!(text.contains("store.url: expected `postgres://"), "{text}");
     let (status, text) = told(core().arg("--help"));
     assert_eq!(status, Some(0));
     for word in ["app-core --embedded", "--check-config", "migrate", "backup", "audit verify", "Exit codes"] {
@@ -91,6 +97,9 @@ fn an_embedded_core_starts_from_nothing_and_ends_when_told() {
         let secret = std::fs::read_to_string(&path).unwrap();
         assert!(!said.contains(secret.trim()), "{file} is in the log");
     }
+    use std::os::unix::fs::PermissionsExt as _;
+    let database = std::fs::metadata(data.join("keyway.db")).unwrap().permissions().mode() & 0o777;
+    assert_eq!(database, 0o600, "names and sealed keys are in it, wherever it lies");
     let (status, text) =
         told(core().args(["backup", "--data"]).arg(&data).arg(folder.path().join("b.ndjson")));
     assert_eq!(status, Some(0), "{text}");

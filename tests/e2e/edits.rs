@@ -80,6 +80,27 @@ fn a_shared_zone_that_is_gone_stops_the_plan_and_not_the_destroy() {
     stack.destroy_to(&shared, &[]);
 }
 
+/// The file names another zone of the same name: the records go there and leave nothing behind.
+#[test]
+fn records_follow_the_shared_zone() {
+    let stack = Stack::start().unwrap();
+    let (first, shared) = with_shared_zone(&stack);
+    stack.converge(&shared);
+    let arguments = json!({ "Name": "keyway.example", "CallerReference": "another" });
+    let made = stack.behind().call("route53", "create_hosted_zone", arguments).unwrap();
+    let second = made["HostedZone"]["Id"].as_str().unwrap().rsplit('/').next().unwrap().to_owned();
+    let text = std::fs::read_to_string(&shared).unwrap().replace(&first, &second);
+    std::fs::write(&shared, text).unwrap();
+    stack.converge(&shared);
+    let records = |zone: &str| {
+        let arguments = json!({ "HostedZoneId": zone });
+        let listed = stack.behind().call("route53", "list_resource_record_sets", arguments).unwrap();
+        let records = listed["ResourceRecordSets"].as_array().unwrap().clone();
+        records.iter().filter(|record| record["Type"] != "NS" && record["Type"] != "SOA").count()
+    };
+    assert_eq!((records(&first), records(&second)), (0, 2));
+}
+
 /// With `--format json` the last line says how it ended, whatever the reason.
 #[test]
 fn a_program_is_told_why_nothing_was_done() {

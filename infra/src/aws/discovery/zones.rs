@@ -4,6 +4,8 @@
 //! AWS takes no tags when it makes a zone, but a caller reference, which nobody can change: ours tells whose the zone is
 //! before its tags are there. A run that ends between the two calls leaves a zone that the next one finds.
 
+use std::collections::BTreeSet;
+
 use aws_sdk_route53::types::{HostedZone, TagResourceType};
 use futures::future::try_join_all;
 use infra_model::address::Address;
@@ -48,14 +50,31 @@ impl Discovery<'_> {
     pub(crate) async fn zones(&self) -> Result<&[OwnedZone], CallError> {
         self.zones.get_or_try_init(|| read(self)).await.map(Vec::as_slice)
     }
+
+    /// Every hosted zone of the account.
+    async fn hosted_zones(&self) -> Result<&[HostedZone], CallError> {
+        self.hosted_zones.get_or_try_init(|| list(self.aws)).await.map(Vec::as_slice)
+    }
+
+    /// The zones that records may be in: ours, those of others that the environment names, and others of their names. Whoever
+    /// changes the id in the file from one to the other has records in both until the next apply.
+    pub(crate) async fn zones_with_records(&self) -> Result<BTreeSet<String>, CallError> {
+        let (own, all) = futures::try_join!(self.zones(), self.hosted_zones())?;
+        let shared = &self.scope.shared_zones;
+        let names: BTreeSet<&str> =
+            all.iter().filter(|zone| shared.contains(&plain_id(&zone.id))).map(|zone| zone.name()).collect();
+        let namesakes = all.iter().filter(|zone| names.contains(zone.name())).map(|zone| plain_id(&zone.id));
+        let own = own.iter().map(|zone| zone.id.clone());
+        Ok(own.chain(shared.iter().cloned()).chain(namesakes).collect())
+    }
 }
 
 async fn read(discovery: &Discovery<'_>) -> Result<Vec<OwnedZone>, CallError> {
-    let all = list(discovery.aws).await?;
+    let all = discovery.hosted_zones().await?;
     let ids: Vec<String> = all.iter().map(|zone| plain_id(&zone.id)).collect();
     let asked = try_join_all(ids.chunks(IDS_MAX).map(|ids| tags_of(discovery.aws, ids))).await?;
     let tags: std::collections::BTreeMap<String, Tags> = asked.into_iter().flatten().collect();
-    let owned = all.into_iter().filter_map(|zone| {
+    let owned = all.iter().cloned().filter_map(|zone| {
         let id = plain_id(&zone.id);
         let tags = tags.get(&id).cloned().unwrap_or_default();
         // A zone that was forgotten has kept a tag, or has got one for that.

@@ -39,9 +39,7 @@ impl AwsKind for DnsRecord {
 
     async fn discover(&self, discovery: &Discovery<'_>) -> Result<Vec<Observed>, CallError> {
         let aws = discovery.aws;
-        let own = discovery.zones().await?.iter().map(|zone| zone.id.clone());
-        let zones: std::collections::BTreeSet<String> =
-            own.chain(discovery.scope.shared_zones.iter().cloned()).collect();
+        let zones = discovery.zones_with_records().await?;
         let reads = zones.iter().map(|zone| async move {
             let records = match list(aws, zone).await {
                 // What was in it is gone with it. Of a shared zone that may be a mistake in the file: whoever still wants

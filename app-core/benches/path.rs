@@ -415,14 +415,16 @@ fn main() {
     if !std::env::args().any(|argument| argument == "--bench") {
         return;
     }
-    // `-- unlocks` or `-- reports`: one of the two; both without a word.
+    // `-- unlocks` or `-- reports`: one of the two; both without a word. `--one-thread`: everything of this process in turn.
     let asked = |word: &str| {
         let mut words = std::env::args().skip(1).filter(|argument| !argument.starts_with("--")).peekable();
         words.peek().is_none() || words.any(|argument| argument == word)
     };
+    let threads = if std::env::args().any(|argument| argument == "--one-thread") { 1 } else { 2 };
     let only_hops = tracing_subscriber::filter::Targets::new().with_target(HOPS, tracing::Level::TRACE);
     tracing_subscriber::registry().with(only_hops).with(Hops).init();
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+    let runtime =
+        tokio::runtime::Builder::new_multi_thread().worker_threads(threads).enable_all().build().unwrap();
     if asked("reports") {
         runtime.block_on(measure_reports());
     }

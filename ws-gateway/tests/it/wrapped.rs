@@ -167,7 +167,7 @@ async fn a_panic_ends_one_connection() {
     let reply = other.next().await.json();
     assert_eq!(reply["id"], 9, "another connection's answer: {reply}");
     let begun = std::time::Instant::now();
-    while gateway.node.registry.len() > 1 || gateway.node.hub.channels().len() > 0 {
+    while gateway.node.registry.len() > 1 || !gateway.node.hub.channels().is_empty() {
         assert!(begun.elapsed() < std::time::Duration::from_secs(20), "something of it is left");
         tokio::time::sleep(std::time::Duration::from_millis(10)).await;
     }

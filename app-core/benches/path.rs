@@ -13,6 +13,7 @@ mod house;
 mod postgres;
 
 use app_core::config::Config;
+use app_core::core::HOPS;
 use app_core::relay::METHODS;
 use app_core::relay::calls::Call;
 use app_core::serve::Server;
@@ -35,11 +36,13 @@ use keyway_domain::message::device::EventReport;
 use keyway_domain::sign::Kind;
 use keyway_domain::time::UnixMs;
 use postgres::Postgres;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::sync::{mpsc, watch};
+use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::util::SubscriberInitExt as _;
 
 const UNLOCKS: usize = 500;
 /// Unlocks that are not counted: connections, statements and caches become warm.
@@ -69,6 +72,48 @@ fn core_config(redis: &Redis, database: &Postgres, socket_url: &str) -> Config {
     );
     Config::load(Some(("bench.toml", &text)), []).unwrap()
 }
+
+/// Where a request has got to inside core, as it is traced there.
+#[derive(Debug, Clone, PartialEq)]
+enum Hop {
+    Taken(String),
+    Committed { commands: u64 },
+}
+
+static HOPS_SEEN: Mutex<Vec<(Instant, Hop)>> = Mutex::new(Vec::new());
+
+struct Hops;
+
+impl<S: tracing::Subscriber> tracing_subscriber::Layer<S> for Hops {
+    fn on_event(&self, event: &tracing::Event<'_>, _: tracing_subscriber::layer::Context<'_, S>) {
+        let now = Instant::now();
+        event.record(&mut |field: &tracing::field::Field, value: &dyn std::fmt::Debug| {
+            let hop = match field.name() {
+                "method" => Hop::Taken(format!("{value:?}").trim_matches('"').to_owned()),
+                "commands" => Hop::Committed { commands: format!("{value:?}").parse().unwrap_or(0) },
+                _ => return,
+            };
+            HOPS_SEEN.lock().unwrap().push((now, hop));
+        });
+    }
+}
+
+/// Between the two instants: when the request was taken, and when what came of it was committed.
+fn hops(seen: &[(Instant, Hop)], method: &str, from: Instant, to: Instant) -> Option<(Instant, Instant)> {
+    let mut within = seen.iter().filter(|(at, _)| (from..=to).contains(at));
+    let taken = within.find(|(_, hop)| matches!(hop, Hop::Taken(name) if name == method))?.0;
+    let committed = within.find(|(_, hop)| matches!(hop, Hop::Committed { commands } if *commands > 0))?.0;
+    Some((taken, committed))
+}
+
+const HOP_NAMES: [&str; 6] = [
+    "phone signs, gateway, Redis: core has it",
+    "core checks, decides, signs: committed",
+    "Redis, gateway, door checks, moves the bolt, writes and signs its word",
+    "gateway, Redis: core has it",
+    "core checks: committed",
+    "Redis, gateway: the phone knows",
+];
 
 /// A door in a task, which says when its bolt has moved, and how many credentials its bundle has.
 fn start_door(enrolment: &DoorEnrolment) -> watch::Receiver<(usize, usize, Instant)> {
@@ -122,6 +167,7 @@ async fn unlocks(house: &House, postmaster: u32) {
     let mut link = PhoneLink::open(&enrolment.endpoint(None).unwrap()).await.unwrap();
     let mut dice = dice_of_the_system().unwrap();
     let (mut there, mut back, mut whole) = (Vec::new(), Vec::new(), Vec::new());
+    let mut by_hop: [Vec<Duration>; 6] = Default::default();
     let mut cpu = 0.0;
     for number in 0..WARM + UNLOCKS {
         if number == WARM {
@@ -140,7 +186,14 @@ async fn unlocks(house: &House, postmaster: u32) {
         }
         assert_eq!(state, State::Executed);
         let opened = door.seen.wait_for(|(moved, ..)| *moved > before).await.unwrap().2;
+        let seen = std::mem::take(&mut *HOPS_SEEN.lock().unwrap());
         if number >= WARM {
+            if let Some((taken, committed)) = hops(&seen, "door.unlock", asked, opened)
+                && let Some((heard, settled)) = hops(&seen, "command.report", opened, told)
+            {
+                let ends = [asked, taken, committed, opened, heard, settled, told];
+                ends.windows(2).zip(&mut by_hop).for_each(|(pair, times)| times.push(pair[1] - pair[0]));
+            }
             there.push(opened - asked);
             back.push(told.saturating_duration_since(opened));
             whole.push(told - asked);
@@ -158,6 +211,11 @@ async fn unlocks(house: &House, postmaster: u32) {
         percentiles(back)
     );
     println!("| phone to door to phone | {} |", percentiles(whole));
+    println!("\n| hop by hop, {} unlocks | p50 ms | p90 ms | p99 ms |\n|---|---|---|---|", by_hop[0].len());
+    for (name, times) in HOP_NAMES.iter().zip(by_hop) {
+        assert!(!times.is_empty(), "no unlock was seen hop by hop");
+        println!("| {name} | {} |", percentiles(times));
+    }
     let each_ms = (cpu_s(Some(postmaster)) - cpu) * 1_000.0 / UNLOCKS as f64;
     println!("\nCPU of all of them and Postgres, without Redis: {each_ms:.2} ms for each unlock");
 }
@@ -362,6 +420,8 @@ fn main() {
         let mut words = std::env::args().skip(1).filter(|argument| !argument.starts_with("--")).peekable();
         words.peek().is_none() || words.any(|argument| argument == word)
     };
+    let only_hops = tracing_subscriber::filter::Targets::new().with_target(HOPS, tracing::Level::TRACE);
+    tracing_subscriber::registry().with(only_hops).with(Hops).init();
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
     if asked("reports") {
         runtime.block_on(measure_reports());

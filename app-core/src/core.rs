@@ -40,6 +40,9 @@ const GUESSES_BURST: u32 = 100;
 /// Tenants whose facts are kept; beyond it the table is begun anew. A tenant costs what its facts cost.
 const TENANTS_KEPT_MAX: usize = 1_000;
 
+/// Where a request has got to is traced under this name: for whoever measures the way.
+pub const HOPS: &str = "keyway_hops";
+
 pub struct Core {
     pub store: Store,
     pub root: Root,
@@ -126,7 +129,9 @@ impl Core {
             change.records.iter().cloned().enumerate().filter(|(_, one)| is_fact(one)).collect();
         let at = change.at;
         let lesson = Lesson::of(&change);
+        let commands = change.commands.len() as u64;
         let committed = self.store.commit(scope, change).await?;
+        tracing::trace!(target: HOPS, commands, "committed");
         self.recall.learn(scope, lesson, &committed);
         for row in ended {
             let version = committed.command_versions.iter().find(|(id, _)| *id == row.id());

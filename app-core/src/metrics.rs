@@ -76,8 +76,9 @@ pub fn add(counter: &AtomicU64, number: u64) {
 }
 
 impl Metrics {
-    /// `waiting` calls wait for the end of a command; `leads`: this process sends the publications.
-    pub fn prometheus(&self, waiting: usize, leads: bool) -> String {
+    /// `waiting` calls wait for the end of a command; `leads`: this process sends the publications; `ways`: groups of
+    /// changes that went to the database as one statement, and as several.
+    pub fn prometheus(&self, waiting: usize, leads: bool, ways: (u64, u64)) -> String {
         let mut out = String::with_capacity(4096);
         self.counters(&mut out);
         let _ = writeln!(
@@ -85,8 +86,13 @@ impl Metrics {
             "# HELP keyway_core_unlocks_waiting Calls that wait for the end of a command.\n\
              # TYPE keyway_core_unlocks_waiting gauge\nkeyway_core_unlocks_waiting {waiting}\n\
              # HELP keyway_core_leads Whether this process sends the publications: of several cores one does.\n\
-             # TYPE keyway_core_leads gauge\nkeyway_core_leads {}",
-            u8::from(leads)
+             # TYPE keyway_core_leads gauge\nkeyway_core_leads {}\n\
+             # HELP keyway_core_store_groups_total Groups of changes written, as one statement or as several.\n\
+             # TYPE keyway_core_store_groups_total counter\n\
+             keyway_core_store_groups_total{{way=\"single\"}} {}\nkeyway_core_store_groups_total{{way=\"long\"}} {}",
+            u8::from(leads),
+            ways.0,
+            ways.1
         );
         self.request_time.write(&mut out, "keyway_core_request_seconds", "From delivery to answer.");
         self.unlock_time.write(

@@ -20,7 +20,7 @@ pub use command_get::cancelled;
 pub use door_unlock::{command, wait};
 pub use keys_list::doors_of;
 
-use crate::core::Core;
+use crate::core::{Core, HOPS};
 use crate::metrics::add;
 use bytes::Bytes;
 use calls::{Call, Refused, Serve};
@@ -70,6 +70,7 @@ async fn answer(core: Arc<Core>, delivery: Delivery) -> Outcome {
     let begun = Instant::now();
     add(&core.metrics.requests, 1);
     let request = delivery.request;
+    tracing::trace!(target: HOPS, method = request.method, "taken from the bus");
     let (method, user) = (request.method.clone(), request.user.clone());
     if request.deadline_ms <= core.clock.now().0 {
         // Nobody waits any more; doing it now would be doing it late.

@@ -19,10 +19,12 @@ mod readers;
 mod reads;
 pub mod row;
 pub mod scope;
+mod sent;
 mod shape;
 mod single;
 mod sql;
 mod table;
+mod wanted;
 mod writer;
 
 pub use change::{Change, Committed};
@@ -35,12 +37,15 @@ use keyway_domain::time::UnixMs;
 use lead::Lead;
 use readers::Readers;
 use row::OutboxKey;
+use sent::Sent;
+use single::Ways;
 use sql::Target;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::Instant;
-use writer::{Job, Sent, Stage, Writer};
+use writer::{Job, Stage, Writer};
 
 /// Rows in one page at most, whatever is asked for.
 pub const PAGE_MAX: usize = 1_000;
@@ -106,6 +111,7 @@ pub struct Store {
     sent: Arc<Sent>,
     handed: Arc<Handed>,
     lead: Arc<Lead>,
+    ways: Arc<Ways>,
     deadline_ms: u64,
 }
 
@@ -128,10 +134,11 @@ impl Store {
         let lead = Arc::new(Lead::new(target.clone()));
         let sent = Arc::new(Sent::default());
         let readers = Arc::new(Readers::new(target.clone(), options.readers_max, options.deadline_ms));
-        let shared = (Arc::clone(&sent), Arc::clone(&handed), Arc::clone(&lead));
+        let ways = Arc::new(Ways::default());
+        let shared = (Arc::clone(&sent), Arc::clone(&handed), Arc::clone(&lead), Arc::clone(&ways));
         let writer = Writer::new(target, waiting, shared, options.deadline_ms);
         tokio::spawn(writer.run());
-        Ok(Self { readers, jobs, sent, handed, lead, deadline_ms: options.deadline_ms })
+        Ok(Self { readers, jobs, sent, handed, lead, ways, deadline_ms: options.deadline_ms })
     }
 
     /// Writes what is queued and closes the connections. Calls afterwards are `Unavailable`.
@@ -160,6 +167,11 @@ impl Store {
         self.jobs.max_capacity() - self.jobs.capacity()
     }
 
+    /// Groups of changes written as one statement, and as transactions of several, for metrics.
+    pub fn ways(&self) -> (u64, u64) {
+        (self.ways.single.load(Ordering::Relaxed), self.ways.long.load(Ordering::Relaxed))
+    }
+
     /// Writes a decision, all of it or nothing, and answers when it is durable. Dropping the future does not take the
     /// change back.
     pub async fn commit(&self, scope: TenantScope, change: Change) -> Result<Committed, StoreError> {
@@ -184,7 +196,7 @@ impl Store {
     /// These have been sent, or have expired. Remembered at once, written with the next group or shortly after.
     pub async fn outbox_done(&self, _system: System, keys: &[OutboxKey]) -> Result<(), StoreError> {
         if !self.sent.note(keys) {
-            return Err(StoreError::Busy { waiting: writer::SENT_MAX });
+            return Err(StoreError::Busy { waiting: sent::SENT_MAX });
         }
         // When the queue is full the writer is awake anyway.
         let _ = self.jobs.try_send(Job::Sent);

@@ -36,7 +36,7 @@ pub struct Global {
     /// Colour; `auto` looks at the terminal and at NO_COLOR
     #[arg(long, global = true, value_enum, default_value_t = Color::Auto)]
     pub color: Color,
-    /// Tell every call to AWS on standard error; twice for all that happens
+    /// Show all values of a plan, and tell every call to AWS on standard error; twice for all that happens
     #[arg(short, long, global = true, action = clap::ArgAction::Count)]
     pub verbose: u8,
     /// The longest that AWS may take to show a change to a reader, in seconds

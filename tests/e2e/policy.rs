@@ -31,7 +31,7 @@ fn it_names_every_call_of_a_life() {
         patterns
             .extend(statement["Action"].as_array().unwrap().iter().map(|a| a.as_str().unwrap().to_owned()));
     }
-    let edited = "extends = \"staging\"\nname = \"staging\"\n\
+    let edited = "extends = \"staging\"\nname = \"staging\"\nremove = [\"waf.logging\"]\n\
          [cluster]\ninsights = \"disabled\"\n[network]\nnat = \"single\"\ninterface_endpoints = [\"ecr.api\"]\n\
          [services.app]\nport = 8081\n[redis]\nreplicas = 2\nparameters = { timeout = \"5\" }\n\
          [postgres]\nstorage_gib = 40\n[waf]\nrule_sets = [\"baseline\"]\n[tags]\nteam = \"doors\"\n";

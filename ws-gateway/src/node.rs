@@ -228,6 +228,8 @@ impl Node {
                 self.unverified.keep(statement, until_ms);
                 self.keys_wanted.notify_one();
             }
+            // No token that it voids is alive.
+            Err(TokenFault::Expired) => {}
             // Not believed: whoever can write to Redis cannot close sockets with it.
             Err(fault) => tracing::warn!(%fault, "a revocation that does not verify"),
         }

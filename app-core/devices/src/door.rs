@@ -4,27 +4,26 @@
 mod access;
 mod memory;
 mod sync;
+mod telling;
 
 use crate::bolt::Cause;
 use crate::flash::{Kept, Record};
 use keyway_domain::bundle::Bundle;
 use keyway_domain::clock::{Asked, ClockQuality, MonoMs, SessionClock};
 use keyway_domain::command::UnlockCommand;
-use keyway_domain::command::ledger::{
-    Admission, Conditions, Entry, EntryState, FailReason, Ledger, LedgerReport, confirm,
-};
+use keyway_domain::command::ledger::{Admission, Conditions, Entry, EntryState, FailReason, Ledger, confirm};
 use keyway_domain::credential::Digest;
 use keyway_domain::decision::{Attempt, FirstPerson, Pin};
 use keyway_domain::event::outbox::EventOutbox;
 use keyway_domain::event::{DeviceEvent, EventKind, Occurred};
-use keyway_domain::id::{DeviceId, DoorId, RequestId, SiteId, TenantId};
+use keyway_domain::id::{CommandId, DeviceId, DoorId, RequestId, SiteId, TenantId};
 use keyway_domain::lockdown::{LockdownSet, governing};
-use keyway_domain::message::device::{CommandReport, EventReply};
+use keyway_domain::message::device::EventReply;
 use keyway_domain::message::publication::ToDevice;
 use keyway_domain::message::statement::{DesiredState, Revocation};
 use keyway_domain::place::Place;
 use keyway_domain::sign::{Kind, SigningKey, TrustedKeys};
-use keyway_domain::time::{LAST_INSTANT, Moment};
+use keyway_domain::time::{LAST_INSTANT, Moment, UnixMs};
 use std::sync::Arc;
 
 /// Who a door is: fixed at enrolment.
@@ -135,6 +134,9 @@ pub struct DoorCore {
     report_call: Option<(u64, MonoMs)>,
     /// The newest word of the ledger that core has not confirmed.
     ledger_call: Option<(u64, MonoMs)>,
+    /// Commands of which core has not confirmed the ledger's newest word, and those that the newest report is about.
+    untold: Vec<CommandId>,
+    telling: Vec<CommandId>,
     /// When a command that is written and not yet done has to be told of.
     ack_due: Option<MonoMs>,
     /// Core's last word on events since the last sync.
@@ -295,7 +297,11 @@ impl DoorCore {
                 self.note(entry, mono, out);
                 self.report_ledger(mono, out);
             }
-            Admission::Known(_) => self.report_ledger(mono, out),
+            Admission::Known(_) => {
+                // Core asks because it has not heard: perhaps it confirmed what it has lost since.
+                self.not_told(command.command);
+                self.report_ledger(mono, out);
+            }
             Admission::Ignore => {}
         }
     }
@@ -303,6 +309,7 @@ impl DoorCore {
     fn note(&mut self, entry: Entry, mono: MonoMs, out: &mut Vec<Output>) {
         let now = self.now(mono);
         self.ledger.note(entry, now);
+        self.not_told(entry.command);
         out.push(Output::Write(Record::Ledger { complete_since: self.ledger.complete_since(), entry }));
     }
 
@@ -339,30 +346,12 @@ impl DoorCore {
             self.note(Entry { command: id, deadline: command.deadline, state }, mono, out);
             self.report_ledger(mono, out);
             draft.command = Some(id);
+            self.record(draft, out);
+            self.report_soon(mono);
+        } else {
+            self.record(draft, out);
+            self.begin_report(mono, out);
         }
-        self.record(draft, out);
-        self.begin_report(mono, out);
-    }
-
-    fn ledger_report(&self, mono: MonoMs) -> String {
-        let report = LedgerReport {
-            tenant: self.identity.tenant,
-            door: self.identity.door,
-            device: self.identity.device,
-            as_of: self.now(mono).map_or_else(Default::default, Moment::earliest),
-            complete_since: self.ledger.complete_since(),
-            entries: self.ledger.entries().to_vec(),
-        };
-        self.identity.key.sign_json(Kind::LedgerReport, &report)
-    }
-
-    /// Says what the ledger holds, and says it again while core does not confirm it: until then a phone is told that
-    /// nobody knows.
-    fn report_ledger(&mut self, mono: MonoMs, out: &mut Vec<Output>) {
-        self.ack_due = None;
-        let report = CommandReport { ledger: self.ledger_report(mono) };
-        let call = self.call("command.report", &report, out);
-        self.ledger_call = call.map(|id| (id, MonoMs(mono.0 + CALL_TIMEOUT_MS)));
     }
 
     fn call<T: serde::Serialize>(
@@ -392,7 +381,7 @@ impl DoorCore {
         self.first.map(|(person, at)| FirstPerson { person, ago_ms: mono.0.saturating_sub(at.0) })
     }
 
-    fn lockout(&self, mono: MonoMs) -> Option<keyway_domain::time::UnixMs> {
+    fn lockout(&self, mono: MonoMs) -> Option<UnixMs> {
         self.locked_out_until.filter(|until| mono < *until).map(|_| LAST_INSTANT)
     }
 }

@@ -36,7 +36,7 @@ async fn ready(State(core): State<Arc<Core>>) -> Response {
 }
 
 async fn metrics(State(core): State<Arc<Core>>) -> Response {
-    let text = core.metrics.prometheus(core.waiting.count(), core.store.leads());
+    let text = core.metrics.prometheus(core.waiting.count(), core.store.leads(), core.store.ways());
     ([(header::CONTENT_TYPE, "text/plain; version=0.0.4")], text).into_response()
 }
 

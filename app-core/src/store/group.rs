@@ -2,11 +2,12 @@
 //! statements in a transaction; refuses to begin or to end it.
 
 use super::error::Fault;
-use super::plan::{Found, HeldRecord, Taken, Wanted, Writes};
+use super::plan::{Found, HeldRecord, Taken, Writes};
 use super::row::OutboxKey;
 use super::shape::{self, corrupt, int, text};
 use super::sql::{Conn, Value};
 use super::table::{self, AUDIT, Batch, COMMANDS, EVENTS, HEADS, INTAKES, LOOKUPS, ONCE, RECORDS};
+use super::wanted::Wanted;
 use keyway_domain::id::TenantId;
 use keyway_domain::time::UnixMs;
 use std::collections::BTreeSet;

@@ -3,14 +3,15 @@
 //!
 //! Changes of one group see each other in their order, as if each had its own transaction.
 
-use super::change::{Change, CommandWrite, Committed, Expect, RecordChange, RecordDraft};
+use super::change::{Change, Committed, Expect, RecordChange, RecordDraft};
 use super::kind::{LookupSpace, OnceSpace, RecordKind};
 use super::row::{CommandRow, OnceRow, OutboxKey, OutboxRow, Record};
 use super::shape::{self, Head, int, text};
 use super::sql::Value;
+use super::wanted::takes_a_place;
 use super::{StoreError, TenantScope};
 use keyway_domain::audit::AuditEntry;
-use keyway_domain::command::room::{room, taken_after};
+use keyway_domain::command::room::room;
 use keyway_domain::event::{ChainHash, Epoch};
 use keyway_domain::id::{CommandId, DeviceId, RequestId, TenantId};
 use keyway_domain::time::UnixMs;
@@ -21,62 +22,6 @@ pub type NameKey = (LookupSpace, String);
 pub type OnceKey = (TenantId, OnceSpace, String);
 pub type CommandKey = (TenantId, CommandId);
 pub type IntakeKey = (TenantId, DeviceId, Epoch);
-
-/// What the checks of a group have to look at.
-#[derive(Debug, Default)]
-pub struct Wanted {
-    pub tenants: BTreeSet<TenantId>,
-    pub records: BTreeSet<RecordKey>,
-    pub names: BTreeSet<NameKey>,
-    /// Records whose names are replaced.
-    pub names_of: BTreeSet<RecordKey>,
-    pub commands: BTreeSet<CommandKey>,
-    pub requests: BTreeSet<(TenantId, RequestId)>,
-    /// Doors that get another command, with the deadline after which theirs still count.
-    pub rooms: BTreeMap<(TenantId, DeviceId), UnixMs>,
-    /// Devices whose open commands a change knows.
-    pub open: BTreeSet<(TenantId, DeviceId)>,
-    pub intakes: BTreeSet<IntakeKey>,
-    pub once: BTreeSet<OnceKey>,
-    pub events: BTreeSet<(TenantId, String, u64)>,
-    pub chain_at: BTreeSet<(TenantId, u64)>,
-}
-
-impl Wanted {
-    pub fn note(&mut self, scope: TenantScope, change: &Change) {
-        let tenant = scope.tenant();
-        self.tenants.insert(tenant);
-        self.records.extend(change.if_records.iter().map(|(kind, id, _)| (tenant, *kind, id.clone())));
-        self.open.extend(change.if_open.iter().map(|(device, _)| (tenant, *device)));
-        for record in &change.records {
-            let (kind, id) = record.names();
-            let key = (tenant, kind, id.to_owned());
-            if kind.has_names() {
-                self.names_of.insert(key.clone());
-            }
-            self.records.insert(key);
-            if let RecordChange::Put(draft) = record {
-                self.names.extend(draft.lookups.iter().cloned());
-            }
-        }
-        for write in &change.commands {
-            self.commands.insert((tenant, write.row.id()));
-            self.requests.extend(write.row.request.map(|request| (tenant, request)));
-            if takes_a_place(write) {
-                let after = taken_after(change.at);
-                let wanted = self.rooms.entry((tenant, write.row.command.device)).or_insert(after);
-                *wanted = after.min(*wanted);
-            }
-        }
-        self.intakes.extend(change.intakes.iter().map(|write| (tenant, write.device, write.epoch)));
-        self.once.extend(change.once.iter().map(|draft| (tenant, draft.space, draft.key.clone())));
-        self.events.extend(change.events.iter().map(|draft| {
-            let (source, seq) = shape::source_key(draft.source);
-            (tenant, source, seq)
-        }));
-        self.chain_at.extend(change.checkpoints.iter().map(|draft| (tenant, draft.checkpoint.size)));
-    }
-}
 
 /// What is there, as of the transaction that will write; brought forward by each change of the group.
 #[derive(Debug, Default)]
@@ -109,11 +54,6 @@ pub struct Taken {
     pub first: UnixMs,
 }
 
-/// A new command that may reach its door.
-fn takes_a_place(write: &CommandWrite) -> bool {
-    write.expect == Expect::Absent && write.row.record.state.may_be_in_ledger()
-}
-
 /// Rows to write, each key once.
 #[derive(Debug, Default)]
 pub struct Writes {
@@ -134,14 +74,6 @@ pub struct Writes {
     pub heads: BTreeSet<TenantId>,
     /// What is in `outbox`, for the relay of this process.
     pub to_send: Vec<OutboxRow>,
-}
-
-impl Writes {
-    /// How many rows there are to write, without heads.
-    pub fn rows(&self) -> usize {
-        let keyed = self.records.len() + self.commands.len() + self.intakes.len() + self.once.len();
-        keyed + self.events.len() + self.audit.len() + self.details.len() + self.outbox.len()
-    }
 }
 
 fn conflict<T>(what: String, expected: impl ToString, found: impl ToString) -> Result<T, StoreError> {

@@ -9,15 +9,17 @@
 
 use super::TenantScope;
 use super::change::{Change, Expect, RecordChange};
-use super::plan::{CommandKey, Found, HeldRecord, IntakeKey, RecordKey, Wanted, Writes};
+use super::plan::{CommandKey, Found, HeldRecord, IntakeKey, RecordKey, Writes};
 use super::row::OutboxKey;
 use super::shape::{self, Head, int, text};
 use super::sql::Value;
 use super::table::{AUDIT, COMMANDS, DETAILS, EVENTS, HEADS, INTAKES, OUTBOX, RECORDS, Table};
+use super::wanted::Wanted;
 use keyway_domain::command::room::COMMANDS_MAX;
 use keyway_domain::id::{CommandId, DeviceId, TenantId};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt::Write as _;
+use std::sync::atomic::AtomicU64;
 
 /// Rows of a group that goes this way. Larger ones are bound by their rows, and would be another statement each time.
 const ROWS_MAX: usize = 24;
@@ -54,6 +56,13 @@ impl Heads {
     }
 }
 
+/// How many groups went which way, for metrics.
+#[derive(Debug, Default)]
+pub struct Ways {
+    pub single: AtomicU64,
+    pub long: AtomicU64,
+}
+
 /// Reads a head with the transaction that wrote it, without locking it.
 pub const READ_HEAD: &str = "SELECT tenant, facts_version, audit_size, audit_head, event_last, outbox_last, outbox_at_ms, \
      xmin::text FROM tenant_heads WHERE tenant = $1";
@@ -79,6 +88,9 @@ impl Granted {
             intakes: BTreeMap::new(),
             open: BTreeMap::new(),
         };
+        if parts.iter().map(|(_, change)| rows(change)).sum::<usize>() > ROWS_MAX {
+            return None;
+        }
         let mut written = BTreeSet::new();
         for (scope, change) in parts {
             let plain =
@@ -157,7 +169,7 @@ impl Granted {
         found
     }
 
-    /// The whole group, or `None` when it is too large for one statement.
+    /// The whole group. The publications that have been sent are of the same tenant.
     pub fn statement(
         &self,
         wanted: &Wanted,
@@ -165,10 +177,7 @@ impl Granted {
         writes: Writes,
         sent: &[OutboxKey],
         tells: bool,
-    ) -> Option<(String, Vec<Value>)> {
-        if writes.rows() > ROWS_MAX {
-            return None;
-        }
+    ) -> (String, Vec<Value>) {
         let mut sql = Statement::default();
         self.head(&mut sql, wanted, head, known);
         let mut new = |table: Table, rows: Vec<Vec<Value>>| sql.insert(table, rows);
@@ -186,13 +195,12 @@ impl Granted {
         let (new, old) = parted(writes.records, |key| made(self.records.get(key)));
         sql.insert(RECORDS, new);
         old.into_iter().for_each(|row| sql.update(RECORDS, &["created_at_ms"], row));
-        let gone: Vec<String> =
-            sent.iter().filter(|key| key.tenant == self.tenant).map(|key| key.seq.to_string()).collect();
+        let gone: Vec<String> = sent.iter().map(|key| key.seq.to_string()).collect();
         sql.delete_sent(&gone);
         // Another process sends it, and hears of it with the commit. Who sends its own needs no telling.
         let told = if tells { ", pg_notify('keyway_outbox', '')::text" } else { "" };
         let _ = write!(sql.text, " SELECT mark{told} FROM head");
-        Some((sql.text, sql.values))
+        (sql.text, sql.values)
     }
 
     /// Puts the head anew if everything is as it is taken for granted. The other parts write for each row that this gives
@@ -244,6 +252,13 @@ impl Granted {
         }
         sql.text.push_str(" RETURNING tenant, xmin::text AS mark)");
     }
+}
+
+/// Rows that a change writes at most.
+fn rows(change: &Change) -> usize {
+    let details = change.audit.iter().filter(|draft| draft.details.is_some()).count();
+    let keyed = change.records.len() + change.commands.len() + change.intakes.len();
+    keyed + change.events.len() + change.audit.len() + details + change.outbox.len()
 }
 
 /// What has to be there; `None` where anything may be: there the long way has to look.

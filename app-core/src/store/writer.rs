@@ -5,26 +5,22 @@ use super::change::{Change, Committed};
 use super::error::Fault;
 use super::handed::Handed;
 use super::lead::{self, Lead};
-use super::plan::{Wanted, Writes};
-use super::row::OutboxKey;
-use super::single::{Granted, Heads, Known, READ_HEAD};
+use super::plan::Writes;
+use super::sent::Sent;
+use super::single::{Granted, Heads, Known, READ_HEAD, Ways};
 use super::sql::{Conn, Target};
+use super::wanted::Wanted;
 use super::{StoreError, TenantScope, group, shape};
 use keyway_domain::id::TenantId;
 use keyway_domain::time::UnixMs;
-use std::collections::BTreeSet;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 
 /// Changes in one transaction at most. Twice as many bring little more: the disk's sync is shared by 128 already.
 pub const GROUP_MAX: usize = 128;
-/// Publications that have been sent and are not yet taken out of the database. The relay waits beyond it.
-pub const SENT_MAX: usize = 16_384;
-/// Of these, in one transaction.
-const SENT_IN_GROUP_MAX: usize = 1_024;
 /// How long a sent publication may stay when nothing else is written: a crash in between sends it twice.
 const SENT_LINGER: Duration = Duration::from_millis(25);
 /// The same while the database is in trouble: not a loop of attempts.
@@ -77,42 +73,6 @@ pub enum Job {
     },
 }
 
-/// Publications that need not be sent again, until the database knows it too.
-#[derive(Debug, Default)]
-pub struct Sent(Mutex<BTreeSet<OutboxKey>>);
-
-impl Sent {
-    fn keys(&self) -> std::sync::MutexGuard<'_, BTreeSet<OutboxKey>> {
-        // A set is whole after any panic: nothing in here panics half-way.
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// False: there is no room, and nothing was noted.
-    pub fn note(&self, keys: &[OutboxKey]) -> bool {
-        let mut held = self.keys();
-        let room = held.len() + keys.len() <= SENT_MAX;
-        if room {
-            held.extend(keys);
-        }
-        room
-    }
-
-    pub fn all(&self) -> BTreeSet<OutboxKey> {
-        self.keys().clone()
-    }
-
-    fn first(&self) -> Vec<OutboxKey> {
-        self.keys().iter().take(SENT_IN_GROUP_MAX).copied().collect()
-    }
-
-    fn forget(&self, keys: &[OutboxKey]) {
-        let mut held = self.keys();
-        keys.iter().for_each(|key| {
-            held.remove(key);
-        });
-    }
-}
-
 struct Waiting {
     scope: TenantScope,
     change: Box<Change>,
@@ -129,6 +89,7 @@ pub struct Writer {
     deadline: Duration,
     linger: Duration,
     heads: Heads,
+    ways: Arc<Ways>,
     /// A statement whose answer did not come: whose it was, and the mark of the head that it was to replace.
     doubt: Option<(TenantId, String)>,
 }
@@ -149,7 +110,7 @@ impl Writer {
     pub fn new(
         target: Target,
         jobs: mpsc::Receiver<Job>,
-        (sent, handed, lead): (Arc<Sent>, Arc<Handed>, Arc<Lead>),
+        (sent, handed, lead, ways): (Arc<Sent>, Arc<Handed>, Arc<Lead>, Arc<Ways>),
         deadline_ms: u64,
     ) -> Self {
         Self {
@@ -162,6 +123,7 @@ impl Writer {
             deadline: Duration::from_millis(deadline_ms),
             linger: SENT_LINGER,
             heads: Heads::default(),
+            ways,
             doubt: None,
         }
     }
@@ -313,18 +275,19 @@ impl Writer {
         parts: &[(TenantScope, &Change)],
         committing: &mut bool,
     ) -> Result<Vec<Result<Committed, StoreError>>, Fault> {
-        let sent = self.sent.first();
         let conn = match &mut self.conn {
             Some(conn) => conn,
             none => none.insert(self.target.connect().await?),
         };
         if conn.is_postgres()
             && self.doubt.is_none()
-            && let Some(outcomes) = self.single(parts, &sent).await?
+            && !self.sent.is_crowded()
+            && let Some(outcomes) = self.single(parts).await?
         {
             return Ok(outcomes);
         }
         let Some(conn) = &mut self.conn else { return Err(Fault::Gone("the connection was lost".into())) };
+        let sent = self.sent.first();
         conn.begin().await?;
         let mut wanted = Wanted::default();
         parts.iter().for_each(|(scope, change)| wanted.note(*scope, change));
@@ -353,6 +316,7 @@ impl Writer {
         }
         *committing = true;
         conn.commit().await?;
+        self.ways.long.fetch_add(1, Ordering::Relaxed);
         self.sent.forget(&sent);
         self.handed.hand(to_send, self.lead.leads());
         Ok(outcomes)
@@ -362,7 +326,6 @@ impl Writer {
     async fn single(
         &mut self,
         parts: &[(TenantScope, &Change)],
-        sent: &[OutboxKey],
     ) -> Result<Option<Vec<Result<Committed, StoreError>>>, Fault> {
         let Some(conn) = &mut self.conn else { return Ok(None) };
         let Some(granted) = Granted::of(parts) else { return Ok(None) };
@@ -387,9 +350,8 @@ impl Writer {
         let Some(head) = found.heads.remove(&tenant) else { return Ok(None) };
         let to_send = std::mem::take(&mut writes.to_send);
         let tells = !writes.outbox.is_empty() && !self.lead.leads();
-        let Some((sql, values)) = granted.statement(&wanted, (&head, &before), writes, sent, tells) else {
-            return Ok(None);
-        };
+        let sent = self.sent.of(tenant);
+        let (sql, values) = granted.statement(&wanted, (&head, &before), writes, &sent, tells);
         // Until there is an answer nobody knows whether it has happened.
         self.doubt = Some((tenant, before.mark));
         let answered = conn.fetch(&sql, values).await;
@@ -408,9 +370,9 @@ impl Writer {
             }
         };
         let Some(row) = rows.first() else { return Ok(None) };
+        self.ways.single.fetch_add(1, Ordering::Relaxed);
         self.heads.put(tenant, Known { head, mark: row.text(0)? });
-        let gone: Vec<OutboxKey> = sent.iter().filter(|key| key.tenant == tenant).copied().collect();
-        self.sent.forget(&gone);
+        self.sent.forget(&sent);
         self.handed.hand(to_send, self.lead.leads());
         Ok(Some(outcomes))
     }

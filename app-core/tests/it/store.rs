@@ -22,4 +22,5 @@ pub mod postgres;
 mod records;
 mod samples;
 mod scopes;
+mod single;
 mod trouble;

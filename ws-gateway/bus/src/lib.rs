@@ -67,8 +67,8 @@ pub trait Channels: Send + Sync + 'static {
     /// Counts kept by the bus itself: no node is asked.
     async fn presence_stats(&self, channel: &str) -> Result<PresenceStats, BusError>;
 
-    /// Sends `control` to every node, this one included. Controls are kept for an hour: a node whose link was
-    /// down reads what it missed (a revocation is not lost with a connection).
+    /// Sends `control` to every node, this one included. Controls are kept for a day: a node whose link was
+    /// down reads what it missed, one that starts the revocations (none is lost with a connection or a process).
     async fn control(&self, control: Control) -> Result<(), BusError>;
 }
 

@@ -31,11 +31,11 @@ pub const DEAD_LETTERS_MAX: usize = 1_000;
 /// Requests of one node waiting for a reply. Four seconds at 16,000 requests a second.
 pub const PENDING_REPLIES_MAX: usize = 65_536;
 
-/// Controls kept for nodes that were away or start later, and for how long after the last of them: an hour, as long as a
-/// token that one of them revokes may live. Four a second over that hour, about 10 MB; a flood of others must not push a
-/// revocation out.
+/// Controls kept for nodes that were away or start later, and for how long after the last of them: a day, the longest life
+/// that core may give a token which one of them revokes, and an hour for clocks and retries. About 10 MB; a flood of others
+/// must not push a revocation out.
 pub const CONTROLS_KEPT: u32 = 16_384;
-pub const CONTROLS_TTL_MS: u64 = 3_600_000;
+pub const CONTROLS_TTL_MS: u64 = 25 * 3_600_000;
 
 /// The reserved channel that carries controls. No client channel can start with a space: the gateway refuses it.
 pub const CONTROL_CHANNEL: &str = " control";

@@ -6,8 +6,8 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 
-/// As long as the tokens that one of them may void.
-pub(super) const KEPT_MS: u64 = 3_600_000;
+/// As long as the bus keeps them: longer than any token that one of them may void.
+pub(super) const KEPT_MS: u64 = 25 * 3_600_000;
 
 /// Every revocation that the bus keeps for a node that starts; above it somebody writes nonsense into Redis, and the
 /// oldest goes.

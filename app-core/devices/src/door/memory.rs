@@ -36,6 +36,8 @@ pub(super) fn boot(identity: Arc<Identity>, kept: Kept, entropy: u64) -> (DoorCo
         sync_call: None,
         report_call: None,
         ledger_call: None,
+        untold: Vec::new(),
+        telling: Vec::new(),
         ack_due: None,
         answered_last: None,
         ledger,

@@ -17,6 +17,8 @@ use keyway_domain::time::LAST_INSTANT;
 
 /// No call has this number: a pause that ends like a call that nobody answers.
 const NO_CALL: u64 = u64::MAX;
+/// Far below what an operator notices, far above the time until a phone knows.
+const REPORT_AFTER_MS: u64 = 20;
 
 impl DoorCore {
     pub(super) fn begin_sync(&mut self, mono: MonoMs, out: &mut Vec<Output>) {
@@ -85,7 +87,11 @@ impl DoorCore {
             }
         } else if self.ledger_call.is_some_and(|(call, _)| call == id) {
             // Refused or failed: said again when its time is over.
-            self.ledger_call.take_if(|_| payload.is_some());
+            if payload.is_some() {
+                self.ledger_call = None;
+                let told = std::mem::take(&mut self.telling);
+                self.untold.retain(|command| !told.contains(command));
+            }
         } else if let Some(place) = self.waiting.iter().position(|one| one.call == id) {
             let waiting = self.waiting.remove(place);
             self.answered(&waiting, payload, mono, out);
@@ -268,6 +274,18 @@ impl DoorCore {
     fn report_later(&mut self, mono: MonoMs) {
         if self.connected && self.report_call.is_none() && self.events.held().is_some() {
             self.report_call = Some((NO_CALL, MonoMs(mono.0 + CALL_TIMEOUT_MS)));
+        }
+    }
+
+    /// An event that a person does not wait for: the word on their command goes first, and is not held up by another
+    /// signature. What else happens until then is in the same batch.
+    pub(super) fn report_soon(&mut self, mono: MonoMs) {
+        let soon = MonoMs(mono.0 + REPORT_AFTER_MS);
+        match &mut self.report_call {
+            Some((NO_CALL, until)) => *until = soon.min(*until),
+            Some(_) => {}
+            none if self.connected => *none = Some((NO_CALL, soon)),
+            None => {}
         }
     }
 

@@ -1,17 +1,21 @@
 //! What a door does alone: offline decisions, revocation, lockdown, a crash at each point, a ledger on a real disk.
 
 use keyway_devices::bolt::Cause;
-use keyway_devices::door::Input;
+use keyway_devices::door::{Call, Input};
 use keyway_devices::flash::{FileFlash, Flash as _, MemoryFlash};
 use keyway_devices::scene::{CrashPoint, Made, make};
 use keyway_devices::small_core::Publication;
+use keyway_domain::command::ledger::{Answer, LedgerReport};
 use keyway_domain::command::{Doubt, State};
 use keyway_domain::decision::Reason;
 use keyway_domain::event::EventKind;
 use keyway_domain::grant::UseCount;
 use keyway_domain::lockdown::Effect;
+use keyway_domain::message::device::CommandReport;
 use keyway_domain::message::publication::ToDevice;
 use keyway_domain::place::Scope;
+use keyway_domain::sign::{Kind, TrustedKeys};
+use keyway_domain::time::UnixMs;
 
 const HOUR_MS: u64 = 3_600_000;
 
@@ -188,4 +192,54 @@ fn a_ledger_on_disk_survives_and_a_torn_line_does_not_count() {
     let kept = FileFlash::open(&path(0)).unwrap().kept().unwrap();
     assert_eq!(kept.ledger.unwrap().reopened(), held);
     assert!(kept.bundle.is_some() && kept.desired.is_some() && !kept.events.is_empty());
+}
+
+/// A ledger is always full; what is told of each command is that command, again and again until core has it.
+#[test]
+fn a_report_is_of_what_core_has_not_confirmed() {
+    let mut made = ready();
+    for _ in 0..3 {
+        made.scene.unlock(0, made.doors[0], 8_000).unwrap();
+        made.scene.run_for(500);
+    }
+    let now = made.scene.now;
+    let (_, asked) = made.scene.phones[0].unlock(made.doors[0], now, 8_000, [7; 10]).unwrap();
+    made.scene.core.call(None, asked.method, &asked.payload, now).unwrap();
+    let device = made.scene.doors[0].identity.device;
+    let commands =
+        made.scene.core.take_publications().into_iter().filter_map(|publication| match publication {
+            Publication::Device(to, push @ ToDevice::Command { .. }) if to == device => Some(push),
+            _ => None,
+        });
+    let command = commands.last().expect("core has sent the command");
+    let trusted = {
+        let key = &made.scene.doors[0].identity.key;
+        TrustedKeys::of(key.id, key.public())
+    };
+    let reports = |calls: Vec<Call>| -> Vec<(u64, LedgerReport)> {
+        let reports = calls.into_iter().filter(|call| call.method == "command.report");
+        let read = |call: Call| {
+            let report: CommandReport = serde_json::from_slice(&call.payload).unwrap();
+            (call.id, trusted.read(Kind::LedgerReport, &report.ledger).unwrap())
+        };
+        reports.map(read).collect()
+    };
+    let door = &mut made.scene.doors[0];
+    assert_eq!(door.core.ledger().entries().len(), 3);
+    let told = reports(door.give(Input::Push(command.clone()), now));
+    let newest = *door.core.ledger().entries().last().unwrap();
+    assert_eq!((told.len(), told[0].1.entries.as_slice()), (1, [newest].as_slice()));
+    // Nothing follows from what it leaves out.
+    let other = door.core.ledger().entries()[0].command;
+    assert!(matches!(told[0].1.answer(other), Answer::NeverSeen { as_of: UnixMs(0), .. }));
+    // Not confirmed: the same comes again, also when a copy of the command asks for it.
+    for again in [Input::Reply { id: told[0].0, payload: None }, Input::Push(command.clone())] {
+        let told = reports(door.give(again, now));
+        assert!(told.iter().all(|(_, report)| report.entries == [newest]), "{told:?}");
+    }
+    let told = reports(door.give(Input::Timer, now.plus(5_001)));
+    assert_eq!((told.len(), told[0].1.entries.as_slice()), (1, [newest].as_slice()));
+    // Confirmed: no more of it.
+    door.give(Input::Reply { id: told[0].0, payload: Some(b"{}".to_vec()) }, now.plus(5_002));
+    assert_eq!(reports(door.give(Input::Timer, now.plus(11_000))), []);
 }

@@ -337,6 +337,10 @@ pub fn later() -> Graph {
     set("edge/targets/app", "port", json!(9000));
     set("edge/targets/app", "name", json!("keyway-test-app-2"));
     set("app/task", "cpu", json!(512));
+    // Other names: made beside the old ones, although their kinds are replaced delete-first under one name.
+    set("app/role", "name", json!("keyway-test-web"));
+    set("app/service", "name", json!("web"));
+    set("app/logs", "name", json!("/keyway/test/web"));
     set("fire/blocked", "addresses", json!(["192.0.2.1/32", "192.0.2.2/32"]));
     set("app/scaling", "maximum", json!(9));
     graph.resources.remove(&at("net/endpoint/s3"));

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeSet;
 
-use aws_sdk_ec2::types::{ResourceType, State as AwsState, VpcEndpointType};
+use aws_sdk_ec2::types::{ResourceType, VpcEndpointType};
 use infra_model::address::Ref;
 use infra_model::kinds;
 use infra_model::snapshot::State;
@@ -173,7 +173,12 @@ fn ids<K>(refs: Option<&[Ref<K>]>) -> Option<Vec<String>> {
 }
 
 fn is_deleted(endpoint: &aws_sdk_ec2::types::VpcEndpoint) -> bool {
-    endpoint.state() == Some(&AwsState::Deleted)
+    state_word(endpoint) == "deleted"
+}
+
+/// EC2 writes `pending` where its model, and so the SDK's enumeration, has `Pending`.
+fn state_word(endpoint: &aws_sdk_ec2::types::VpcEndpoint) -> String {
+    endpoint.state().map(|state| state.as_str().to_ascii_lowercase()).unwrap_or_default()
 }
 
 fn typed(endpoint: &aws_sdk_ec2::types::VpcEndpoint) -> kinds::VpcEndpoint {
@@ -192,14 +197,13 @@ fn typed(endpoint: &aws_sdk_ec2::types::VpcEndpoint) -> kinds::VpcEndpoint {
 }
 
 fn observe(endpoint: &aws_sdk_ec2::types::VpcEndpoint) -> Observed {
-    let state = match endpoint.state() {
-        Some(state @ (AwsState::Pending | AwsState::PendingAcceptance)) => {
-            State::Pending(state.as_str().to_lowercase())
-        }
-        Some(AwsState::Deleting | AwsState::Deleted) => State::Deleting,
-        Some(state @ (AwsState::Failed | AwsState::Rejected | AwsState::Expired)) => {
+    let word = state_word(endpoint);
+    let state = match word.as_str() {
+        "pending" | "pendingacceptance" => State::Pending(word.clone()),
+        "deleting" | "deleted" => State::Deleting,
+        "failed" | "rejected" | "expired" => {
             let told = endpoint.last_error().and_then(|error| error.message());
-            State::Failed(told.or(endpoint.failure_reason()).unwrap_or(state.as_str()).to_owned())
+            State::Failed(told.or(endpoint.failure_reason()).unwrap_or(&word).to_owned())
         }
         _ => State::Ready,
     };
@@ -240,7 +244,7 @@ mod tests {
 
         let interface = base
             .vpc_endpoint_type(VpcEndpointType::Interface)
-            .state(AwsState::Pending)
+            .state("pending".into())
             .subnet_ids("subnet-b")
             .subnet_ids("subnet-a")
             .groups(SecurityGroupIdentifier::builder().group_id("sg-1").build())

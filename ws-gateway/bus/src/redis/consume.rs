@@ -55,8 +55,10 @@ pub(crate) struct Shared {
     lease: Duration,
     in_flight_max: usize,
     state: Mutex<State>,
-    /// Something was taken, freed, acquired or released.
+    /// A lease is to be read or taken over that was not before, or there is room again: rare, and many listen.
     changed: Notify,
+    /// Something is ready: for each request, and one listens.
+    arrived: Notify,
 }
 
 #[derive(Default)]
@@ -81,6 +83,7 @@ impl Consumer {
             in_flight_max: options.in_flight_max.max(1),
             state: Mutex::default(),
             changed: Notify::new(),
+            arrived: Notify::new(),
         });
         shared.balance().await?;
         let mut tasks = JoinSet::new();
@@ -294,6 +297,8 @@ impl Shared {
             };
             lease.in_flight += 1;
             state.ready.push_back(Taken { entry, reply_to, delivery });
+            drop(state);
+            self.arrived.notify_one();
         }
         whole
     }
@@ -350,22 +355,20 @@ impl RequestQueue for Consumer {
     async fn take(&self, max: usize) -> Result<Vec<Taken>, BusError> {
         let deadline = tokio::time::Instant::now() + TAKE_WAIT;
         loop {
-            let changed = self.shared.changed.notified();
-            tokio::pin!(changed);
-            // Registered before looking, or what comes between the two would be slept over.
-            changed.as_mut().enable();
-            let taken: Vec<Taken> = {
+            let (taken, was_full) = {
                 let mut state = self.shared.state();
+                let was_full = state.ready.len() >= self.shared.in_flight_max;
                 let count = state.ready.len().min(max);
-                state.ready.drain(..count).collect()
+                (state.ready.drain(..count).collect::<Vec<Taken>>(), was_full)
             };
-            if !taken.is_empty() {
+            if was_full {
                 // There is room for reading on.
                 self.shared.changed.notify_waiters();
-                return Ok(taken);
             }
-            if tokio::time::timeout_at(deadline, changed).await.is_err() {
-                return Ok(Vec::new());
+            // What arrives between looking and waiting leaves a permit.
+            let arrived = self.shared.arrived.notified();
+            if !taken.is_empty() || tokio::time::timeout_at(deadline, arrived).await.is_err() {
+                return Ok(taken);
             }
         }
     }

@@ -69,11 +69,13 @@ impl Lease {
         self.phase == Phase::Recovering && self.is_idle()
     }
 
-    /// A read that included it ended. Without its answer Redis may have given us entries that we never saw.
-    pub(crate) fn read_ended(&mut self, whole: bool) {
+    /// A read that included it ended. Without its answer Redis may have given us entries that we never saw. Answers
+    /// whether there is something to take over now.
+    pub(crate) fn read_ended(&mut self, whole: bool) -> bool {
         self.being_read = false;
         self.unsettled |= !whole;
         self.settle();
+        self.is_due()
     }
 
     /// One entry is no longer in work. Answers whether that is worth waking whoever waits for the partition.
@@ -144,8 +146,8 @@ mod tests {
         if lease.being_read {
             next.push(with(&|lease| lease.in_flight += 1));
             next.push(with(&Lease::gave_up));
-            next.push(with(&|lease| lease.read_ended(true)));
-            next.push(with(&|lease| lease.read_ended(false)));
+            next.push(with(&|lease| _ = lease.read_ended(true)));
+            next.push(with(&|lease| _ = lease.read_ended(false)));
             // The group was gone.
             next.push(with(&|lease| lease.unsettled = true));
         }

@@ -65,8 +65,6 @@ impl Shared {
                 marked.reading.iter().find(|(one, _)| *one == partition).map_or(0, |(_, fence)| *fence);
             self.add(partition, fence, entries).await;
         }
-        drop(marked);
-        self.changed.notify_waiters();
         Ok(())
     }
 
@@ -154,10 +152,15 @@ struct Marked<'a> {
 impl Drop for Marked<'_> {
     fn drop(&mut self) {
         let mut state = self.shared.state();
+        let mut due = false;
         for (partition, fence) in &self.reading {
             if let Some(lease) = state.leases.get_mut(partition).filter(|lease| lease.fence == *fence) {
-                lease.read_ended(self.whole);
+                due |= lease.read_ended(self.whole);
             }
+        }
+        drop(state);
+        if due {
+            self.shared.changed.notify_waiters();
         }
     }
 }

@@ -16,6 +16,7 @@ mod resource;
 mod resources;
 mod server;
 mod setup;
+mod signing;
 mod turn;
 
 use crate::core::Core;
@@ -45,6 +46,7 @@ pub fn public(core: &Arc<Core>) -> Router {
         .route("/v1/tenants/{id}", get(setup::show))
         .route("/v1/tenants/{id}/keys", post(setup::key_for_tenant))
         .route("/v1/keys", get(setup::keys).post(setup::make_key))
+        .route("/v1/signing-keys", get(signing::list).post(signing::rotate))
         .route("/v1/keys/{id}", get(setup::show_key))
         .route("/v1/keys/{id}/revoke", post(setup::revoke_key))
         .route("/v1/doors/{id}/mode", put(commands::mode))

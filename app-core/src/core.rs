@@ -3,6 +3,7 @@
 
 pub mod keys;
 pub mod recall;
+pub mod signing;
 pub mod tenant;
 pub mod tokens;
 pub mod waiting;
@@ -22,6 +23,7 @@ use anyhow::Context as _;
 use keyway_domain::id::TenantId;
 use keyway_domain::time::UnixMs;
 use recall::{Lesson, Recall};
+use signing::SigningKeys;
 use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
@@ -175,12 +177,32 @@ impl Core {
         if let Some(known) = self.tenants.lock().unwrap_or_else(PoisonError::into_inner).get(&id) {
             return Ok(Arc::clone(known));
         }
-        let tenant = Arc::new(Tenant::read(id, &self.store, &self.root).await?);
+        let tenant = Arc::new(Tenant::read(id, &self.store, &self.root, self.clock.now()).await?);
         let mut tenants = self.tenants.lock().unwrap_or_else(PoisonError::into_inner);
         if tenants.len() >= TENANTS_KEPT_MAX {
             tenants.clear();
         }
         Ok(Arc::clone(tenants.entry(id).or_insert(tenant)))
+    }
+}
+
+impl Core {
+    /// Takes the signing keys of a tenant in memory anew where they have changed: another one was made, here or elsewhere, or
+    /// the newest has been known for long enough to sign.
+    pub async fn tend_signing_keys(&self, id: TenantId) -> Result<(), StoreError> {
+        let known = self.tenants.lock().unwrap_or_else(PoisonError::into_inner).get(&id).cloned();
+        let Some(known) = known else { return Ok(()) };
+        let now = self.clock.now();
+        let keys = SigningKeys::read(known.scope, &self.store, &self.root).await?;
+        let same = keys.is_some_and(|keys| {
+            (keys.version(), keys.signer(now).id) == (known.signing.version(), known.key.id)
+        });
+        if !same {
+            self.tenants.lock().unwrap_or_else(PoisonError::into_inner).remove(&id);
+            // Doors that are there hear of it now, and the others when they come.
+            self.facts_changed(id);
+        }
+        Ok(())
     }
 }
 

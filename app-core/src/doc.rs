@@ -85,6 +85,8 @@ pub struct DeviceState {
     #[serde(default)]
     pub revocation_version: u64,
     #[serde(default)]
+    pub keys_version: u64,
+    #[serde(default)]
     pub observed: Observed,
 }
 

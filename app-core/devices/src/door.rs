@@ -34,8 +34,9 @@ pub struct Identity {
     pub door: DoorId,
     pub device: DeviceId,
     pub key: SigningKey,
-    /// Core's keys of this tenant.
+    /// Core's keys of this tenant, as they were at the enrolment.
     pub core: TrustedKeys,
+    pub keys_version: u64,
     pub reader_key: [u8; 32],
     /// Memory for events that core has not committed.
     pub events_bytes_max: usize,
@@ -120,6 +121,9 @@ const LOCKOUT_MS: u64 = 60_000;
 
 pub struct DoorCore {
     pub identity: Arc<Identity>,
+    /// Core's keys, and how many there have been.
+    trusted: TrustedKeys,
+    keys_version: u64,
     connected: bool,
     next_call: u64,
     entropy: u64,
@@ -167,6 +171,10 @@ impl DoorCore {
     /// The statements held, reverted ones too until the next whole set.
     pub fn lockdowns(&self) -> &[keyway_domain::lockdown::LockdownStatement] {
         &self.lockdowns.statements
+    }
+
+    pub fn keys_version(&self) -> u64 {
+        self.keys_version
     }
 
     pub fn mode_version(&self) -> u64 {
@@ -272,7 +280,7 @@ impl DoorCore {
     }
 
     fn commanded(&mut self, jws: &str, mono: MonoMs, out: &mut Vec<Output>) {
-        let Ok(command) = self.identity.core.read::<UnlockCommand>(Kind::Command, jws) else {
+        let Ok(command) = self.trusted.read::<UnlockCommand>(Kind::Command, jws) else {
             return;
         };
         // Not for us: it may be good elsewhere, here it is nothing.

@@ -69,6 +69,7 @@ pub async fn enrol_door(
         device: field(&answer, "device")?,
         key: own,
         core: keys,
+        keys_version: field(&answer, "keys_version")?,
         reader_key: field(&answer, "reader_key")?,
         events_bytes_max: events_bytes_default(),
         token: field(&answer, "token")?,

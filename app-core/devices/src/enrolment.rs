@@ -66,6 +66,9 @@ pub struct DoorEnrolment {
     pub device: DeviceId,
     pub key: OwnKey,
     pub core: Vec<CoreKey>,
+    /// Of core's keys, when there had been so many.
+    #[serde(default)]
+    pub keys_version: u64,
     pub reader_key: Hex32,
     #[serde(default = "events_bytes_default")]
     pub events_bytes_max: usize,
@@ -98,6 +101,7 @@ impl DoorEnrolment {
             device: self.device,
             key: self.key.signing()?,
             core,
+            keys_version: self.keys_version,
             reader_key: self.reader_key.0,
             events_bytes_max: self.events_bytes_max,
         })

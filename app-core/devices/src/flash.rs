@@ -46,11 +46,16 @@ pub enum Record {
     Revocation {
         jws: String,
     },
+    /// Core's keys. Each is signed by one of those before it, so that all of them are kept.
+    Keys {
+        jws: String,
+    },
 }
 
 /// Everything that was kept, in the order in which a door takes it in at start.
 #[derive(Debug, Clone, Default)]
 pub struct Kept {
+    pub keys: Vec<String>,
     pub epoch: Option<Epoch>,
     pub ledger: Option<Ledger>,
     pub events: Vec<(ChainHash, DeviceEvent)>,
@@ -90,6 +95,7 @@ impl Kept {
             Record::BundleDelta { jws } => self.deltas.push(jws),
             Record::Lockdown { jws } => self.lockdowns.push(jws),
             Record::Revocation { jws } => self.revocation = Some(jws),
+            Record::Keys { jws } => self.keys.push(jws),
         }
     }
 }

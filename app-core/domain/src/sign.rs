@@ -42,6 +42,8 @@ kinds! {
     Time = "keyway-time",
     /// What a device may forget of its events. A relay that could say so would make them vanish.
     EventsCommitted = "keyway-events-committed",
+    /// The keys that core signs by from now on, signed by one that the device trusts already.
+    CoreKeys = "keyway-core-keys",
     /// Signed by a phone.
     UnlockRequest = "keyway-unlock-request",
     /// Signed by a device.

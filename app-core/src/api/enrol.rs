@@ -27,7 +27,7 @@ use keyway_domain::id::{CredentialId, DeviceId, DoorId, KeyId, PersonId};
 use keyway_domain::person::PersonState;
 use keyway_domain::sign::{PublicKey, TrustedKeys};
 use serde::Deserialize;
-use serde_json::{Value, json};
+use serde_json::json;
 use std::sync::Arc;
 
 const SYSTEM: System = System::because("a code says which tenant it belongs to");
@@ -251,14 +251,13 @@ pub async fn device(
         }
         core.tell_gateways(voided);
         let minted = core.mint_for_device(tenant.id, device, site)?;
-        let trusted: Vec<Value> =
-            tenant.trusted().into_iter().map(|(kid, key)| json!({ "kid": kid, "key": key })).collect();
         let reader_key: String = tenant.reader_key.iter().map(|byte| format!("{byte:02x}")).collect();
         return Ok(Answer::created(
             format!("/v1/devices/{device}"),
             json!({
                 "tenant": tenant.id, "site": site, "door": door, "device": device,
-                "core": trusted, "reader_key": reader_key, "host": host(&core, &headers),
+                "core": tenant.signing.trusted(), "keys_version": tenant.signing.version(),
+                "reader_key": reader_key, "host": host(&core, &headers),
                 "token": minted.token, "expires_at": minted.expires_at, "socket_url": core.socket_url,
                 "time": signed_time(&tenant.key, opened.proved.own_nonce.clone(), core.clock.now()),
             }),

@@ -107,7 +107,7 @@ pub async fn checkpoints(
     let next = (rows.len() == limit).then(|| rows.last().map(|(size, _)| size.to_string())).flatten();
     let notes: Vec<String> = rows.into_iter().map(|(_, note)| note).collect();
     let keys: Vec<Value> =
-        caller.tenant.trusted().into_iter().map(|(kid, key)| json!({ "kid": kid, "key": key })).collect();
+        caller.tenant.signing.all().map(|(_, kid, key)| json!({ "kid": kid, "key": key })).collect();
     Ok(Answer::ok(json!({ "tenant": caller.tenant.id, "notes": notes, "keys": keys, "next": next })))
 }
 

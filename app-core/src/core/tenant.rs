@@ -1,13 +1,14 @@
 //! A tenant in memory: its signing key, its reader key, and its facts as of the version they were read at.
 
 use super::keys;
-use crate::doc::{KeyPurpose, READER_KEY, SealedDoc, SigningKeyDoc};
+use super::signing::SigningKeys;
+use crate::doc::{READER_KEY, SealedDoc};
 use crate::facts::{FactChange, TenantFacts};
 use crate::identity::seal::Root;
 use crate::store::kind::RecordKind;
-use crate::store::{PAGE_MAX, Store, StoreError, TenantScope};
-use keyway_domain::id::{KeyId, TenantId};
-use keyway_domain::sign::{PublicKey, SigningKey};
+use crate::store::{Store, StoreError, TenantScope};
+use keyway_domain::id::TenantId;
+use keyway_domain::sign::SigningKey;
 use keyway_domain::time::UnixMs;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -18,6 +19,7 @@ pub struct Tenant {
     pub scope: TenantScope,
     /// Signs for the tenant's doors.
     pub key: SigningKey,
+    pub signing: SigningKeys,
     pub reader_key: Zeroizing<[u8; 32]>,
     /// Held while the facts are read anew, so that a hundred requests read them once.
     facts: tokio::sync::Mutex<Held>,
@@ -53,35 +55,22 @@ impl Held {
 }
 
 impl Tenant {
-    pub async fn read(id: TenantId, store: &Store, root: &Root) -> Result<Self, StoreError> {
+    pub async fn read(id: TenantId, store: &Store, root: &Root, now: UnixMs) -> Result<Self, StoreError> {
         let scope = TenantScope::of(id);
         let missing = || StoreError::NotFound { what: format!("{id}") };
-        let page = store.records(scope, RecordKind::SigningKey, None, None, PAGE_MAX).await?;
-        let mut newest = None;
-        for row in &page.items {
-            let doc: SigningKeyDoc = row.read()?;
-            // In the order of their making: the last one signs.
-            if doc.purpose == KeyPurpose::Tenant {
-                newest = Some(keys::open(root, &doc)?);
-            }
-        }
-        let key = newest.ok_or_else(missing)?;
+        let signing = SigningKeys::read(scope, store, root).await?.ok_or_else(missing)?;
         let reader = store.record(scope, RecordKind::Setting, READER_KEY).await?.ok_or_else(missing)?;
         let sealed: SealedDoc = reader.read()?;
         let reader_key = keys::open_sealed(root, &reader_key_name(id), &sealed.sealed)?;
         Ok(Self {
             id,
             scope,
-            key,
+            key: signing.signer(now).clone(),
+            signing,
             reader_key,
             facts: tokio::sync::Mutex::default(),
             turn: tokio::sync::Mutex::default(),
         })
-    }
-
-    /// What devices of this tenant trust.
-    pub fn trusted(&self) -> Vec<(KeyId, PublicKey)> {
-        vec![(self.key.id, self.key.public())]
     }
 
     /// The facts as they are committed now.

@@ -59,6 +59,7 @@ pub fn unseen(device: &DeviceDoc, now: UnixMs) -> DeviceState {
         bundle_version: 0,
         desired_version: 0,
         revocation_version: 0,
+        keys_version: 0,
         observed: Observed::default(),
     }
 }
@@ -100,6 +101,7 @@ pub fn sync(
         held.intake.as_ref().and_then(|row| committed(facts, key, device, row.epoch, row.intake.watermark));
     let intake = held.intake.map(|row| row.intake);
     let reply = SyncReply {
+        keys: None,
         desired: (desired.version > request.desired_version)
             .then(|| key.sign_json(Kind::DesiredState, &desired)),
         bundle: wanted_bundle(&doc, request.bundle_version, key),
@@ -203,6 +205,7 @@ fn seen(facts: &TenantFacts, known: Known, request: &SyncRequest, change: &mut C
     state.bundle_version = request.bundle_version;
     state.desired_version = request.desired_version;
     state.revocation_version = request.revocation_version;
+    state.keys_version = request.keys_version;
     state.online = true;
     if !before.online {
         state.since = ids.now;

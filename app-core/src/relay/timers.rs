@@ -85,6 +85,9 @@ pub async fn upkeep(core: Arc<Core>) {
             Vec::new()
         });
         for id in tenants.into_iter().filter(|id| *id != system_tenant()) {
+            if let Err(error) = core.tend_signing_keys(id).await {
+                tracing::warn!(tenant = %id, %error, "reading the signing keys failed");
+            }
             let before = signed.get(&id).copied().unwrap_or(0);
             match checkpoint(&core, id, before).await {
                 Ok(size) => {

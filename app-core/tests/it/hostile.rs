@@ -31,7 +31,7 @@ use std::time::Duration;
 
 /// Memory that also keeps what a door would forget: its own account of what happened.
 #[derive(Default)]
-struct Notes {
+pub struct Notes {
     inner: MemoryFlash,
     events: Vec<DeviceEvent>,
 }
@@ -49,7 +49,7 @@ impl Flash for Notes {
     }
 }
 
-type Door = DoorShell<Notes>;
+pub type Door = DoorShell<Notes>;
 
 /// What one party sent, to be sent again under any name.
 #[derive(Clone)]
@@ -253,13 +253,13 @@ impl HostileGateway {
     }
 }
 
-struct World {
-    house: House,
+pub struct World {
+    pub house: House,
     gateway: HostileGateway,
-    doors: Vec<Door>,
+    pub doors: Vec<Door>,
     phone: PhoneCore,
     asked: BTreeMap<RequestId, DoorId>,
-    clock: Clock,
+    pub clock: Clock,
     ada: String,
     lost: Digest,
 }
@@ -280,12 +280,12 @@ impl World {
         }
     }
 
-    async fn give(&mut self, door: usize, input: Input) {
+    pub async fn give(&mut self, door: usize, input: Input) {
         let calls = self.doors[door].give(input, self.clock.now());
         self.calls(door, calls).await;
     }
 
-    async fn hand_on(&mut self) {
+    pub async fn hand_on(&mut self) {
         for (channel, data) in self.gateway.deliveries(self.clock.now()) {
             let to: Vec<usize> = (0..self.doors.len())
                 .filter(|door| {
@@ -304,7 +304,7 @@ impl World {
         }
     }
 
-    async fn unlock(&mut self, door: DoorId) {
+    pub async fn unlock(&mut self, door: DoorId) {
         let now = self.clock.now();
         let random = self.gateway.dice.bytes();
         let Some((request, call)) = self.phone.unlock(door, now, 2_500, random) else { return };
@@ -336,7 +336,7 @@ impl World {
     }
 }
 
-async fn world(seed: u64) -> (World, Digest) {
+pub async fn world(seed: u64, database_url: Option<&str>) -> (World, Digest) {
     let folder = tempfile::tempdir().unwrap();
     let broker = MemoryBroker::default();
     let published: Arc<Mutex<Vec<(String, Bytes)>>> = Arc::default();
@@ -348,7 +348,9 @@ async fn world(seed: u64) -> (World, Digest) {
     });
     let bus = broker.node(sink);
     let clock = Clock::default();
-    let server = Server::on(config(folder.path(), ""), clock.clone(), broker.backend()).await.unwrap();
+    let mut config = config(folder.path(), "");
+    config.store.url = database_url.map_or(config.store.url, ToOwned::to_owned);
+    let server = Server::on(config, clock.clone(), broker.backend()).await.unwrap();
     let house = House::of(server, folder).await;
     let (front, back) = (house.door("Front").await, house.door("Back").await);
     let ada = house.person("Ada").await;
@@ -408,7 +410,7 @@ async fn world(seed: u64) -> (World, Digest) {
 }
 
 async fn check(seed: u64, steps: usize) {
-    let (mut world, card) = world(seed).await;
+    let (mut world, card) = world(seed, None).await;
     world.gateway.healed = false;
     for _ in 0..steps {
         world.step(card).await;
@@ -426,7 +428,7 @@ async fn check(seed: u64, steps: usize) {
 }
 
 /// Until every command has ended and every event has arrived.
-async fn settle(world: &mut World) {
+pub async fn settle(world: &mut World) {
     let end = tokio::time::Instant::now() + Duration::from_secs(60);
     loop {
         world.hand_on().await;
@@ -452,7 +454,7 @@ async fn settle(world: &mut World) {
     }
 }
 
-async fn bolts(world: &World) {
+pub async fn bolts(world: &World) {
     let commands = world.house.get("/v1/commands?limit=200").await;
     let by_id: BTreeMap<String, &serde_json::Value> = commands["items"]
         .as_array()
@@ -495,6 +497,7 @@ async fn bolts(world: &World) {
     for door in &world.doors {
         assert!(door.core.lockdowns().is_empty(), "nobody locked down: {:?}", door.core.lockdowns());
         assert_eq!(door.core.mode_version(), 0, "nobody has set a mode");
+        assert!(door.core.keys_version() < forged::FAR, "the keys of somebody else");
         let device = world.house.get(&format!("/v1/devices/{}", door.identity.device)).await;
         for held in ["desired_version", "revocation_version", "bundle_version"] {
             assert!(device["state"][held].as_u64().unwrap() < forged::FAR, "{held}: {device}");
@@ -518,7 +521,7 @@ async fn bolts(world: &World) {
     assert!(counted as usize <= asked, "{counted} uses were counted, {asked} taps were made ({taps} opened)");
 }
 
-async fn history(world: &World) {
+pub async fn history(world: &World) {
     let events = world.house.get("/v1/events?limit=1000").await;
     for door in &world.doors {
         let device = json!(door.identity.device);
@@ -554,7 +557,7 @@ async fn opens_nothing_and_forges_no_history() {
 /// The test can fail: what it looks for is seen when it is there.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_honest_gateway_opens() {
-    let (mut world, card) = world(3).await;
+    let (mut world, card) = world(3, None).await;
     let front = world.doors[0].identity.door;
     for _ in 0..2 {
         let asking = world.unlock(front);

@@ -16,4 +16,5 @@ mod lead;
 mod process;
 mod races;
 mod relay;
+mod rotation;
 mod slips;

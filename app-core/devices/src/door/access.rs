@@ -96,7 +96,7 @@ impl DoorCore {
         out: &mut Vec<Output>,
     ) {
         let reply = payload.and_then(|payload| serde_json::from_slice::<AccessReply>(&payload).ok());
-        let core = &self.identity.core;
+        let core = &self.trusted;
         let answer =
             reply.and_then(|reply| core.read::<DecisionStatement>(Kind::Decision, &reply.decision).ok());
         let identity = &self.identity;

@@ -24,6 +24,8 @@ pub(super) fn boot(identity: Arc<Identity>, kept: Kept, entropy: u64) -> (DoorCo
     let restarted = kept.epoch.is_some();
     let events = EventOutbox::restored(epoch, identity.events_bytes_max, kept.events, kept.committed);
     let mut door = DoorCore {
+        trusted: identity.core.clone(),
+        keys_version: identity.keys_version,
         identity,
         connected: false,
         next_call: 1,
@@ -49,7 +51,10 @@ pub(super) fn boot(identity: Arc<Identity>, kept: Kept, entropy: u64) -> (DoorCo
         wrong_codes: 0,
         locked_out_until: None,
     };
-    let core = door.identity.core.clone();
+    for jws in &kept.keys {
+        door.take_keys(jws);
+    }
+    let core = door.trusted.clone();
     if let Some(jws) = kept.desired
         && let Ok(desired) = core.read(Kind::DesiredState, &jws)
     {

@@ -11,7 +11,7 @@ use keyway_domain::message::device::{
     Capability, EventReply, EventReport, HeldEvents, SignedBundle, SyncReply, SyncRequest,
 };
 use keyway_domain::message::publication::ToDevice;
-use keyway_domain::message::statement::{DesiredState, EventsCommitted, Revocation};
+use keyway_domain::message::statement::{CoreKeys, DesiredState, EventsCommitted, Revocation};
 use keyway_domain::sign::Kind;
 use keyway_domain::time::LAST_INSTANT;
 
@@ -35,6 +35,7 @@ impl DoorCore {
             desired_version: self.desired.as_ref().map_or(0, |desired| desired.version),
             bundle_version: self.bundle.as_ref().map_or(0, |bundle| bundle.body().version),
             revocation_version: self.revocation.as_ref().map_or(0, |held| held.version),
+            keys_version: self.keys_version,
             ledger: self.ledger_report(mono),
             events: self.events.held().map(|range| HeldEvents { epoch: self.events.epoch(), range }),
             time_nonce: nonce.clone(),
@@ -98,23 +99,29 @@ impl DoorCore {
     }
 
     fn synced(&mut self, reply: SyncReply, mono: MonoMs, out: &mut Vec<Output>) {
+        if let Some(jws) = reply.keys
+            && self.take_keys(&jws)
+        {
+            out.push(Output::Write(Record::Keys { jws }));
+        }
         self.hear_time(&reply.time, mono, out);
         if let Some(jws) = reply.desired
-            && let Ok(desired) = self.identity.core.read::<DesiredState>(Kind::DesiredState, &jws)
-            && self.take_desired(desired)
+            && let Ok(desired) = self.trusted.read::<DesiredState>(Kind::DesiredState, &jws)
+            && (self.take_desired(desired.clone()) || self.desired.as_ref() == Some(&desired))
         {
             out.push(Output::Write(Record::Desired { jws }));
         }
         match reply.bundle {
             Some(SignedBundle::Whole(jws)) => {
-                if let Ok(body) = self.identity.core.read::<BundleBody>(Kind::Bundle, &jws)
-                    && self.take_bundle(body)
+                // What is held already comes again when the keys have changed: it is kept under the new signature.
+                if let Ok(body) = self.trusted.read::<BundleBody>(Kind::Bundle, &jws)
+                    && (self.holds_bundle(&body) || self.take_bundle(body))
                 {
                     out.push(Output::Write(Record::Bundle { jws }));
                 }
             }
             Some(SignedBundle::Delta(jws)) => {
-                if let Ok(delta) = self.identity.core.read::<BundleDelta>(Kind::BundleDelta, &jws)
+                if let Ok(delta) = self.trusted.read::<BundleDelta>(Kind::BundleDelta, &jws)
                     && let Some(Ok(body)) = self.bundle.as_ref().map(|held| delta.apply(held.body()))
                     && self.take_bundle(body)
                 {
@@ -139,7 +146,7 @@ impl DoorCore {
 
     fn hear_time(&mut self, jws: &str, mono: MonoMs, out: &mut Vec<Output>) {
         let (Some(asked), Ok(time)) =
-            (self.asked.take(), self.identity.core.read::<TimeStatement>(Kind::Time, jws))
+            (self.asked.take(), self.trusted.read::<TimeStatement>(Kind::Time, jws))
         else {
             return;
         };
@@ -150,6 +157,22 @@ impl DoorCore {
             self.ledger = keyway_domain::command::ledger::Ledger::begun(at);
             out.push(Output::Write(Record::LedgerBegun { at }));
         }
+    }
+
+    /// Whether they were this tenant's and newer than those trusted, and signed by one of these.
+    pub(super) fn take_keys(&mut self, jws: &str) -> bool {
+        let Ok(keys) = self.trusted.read::<CoreKeys>(Kind::CoreKeys, jws) else { return false };
+        let newer = keys.tenant == self.identity.tenant && keys.version > self.keys_version;
+        if newer && !keys.keys.is_empty() {
+            self.trusted = keys.trusted();
+            self.keys_version = keys.version;
+        }
+        newer && !keys.keys.is_empty()
+    }
+
+    fn holds_bundle(&self, body: &BundleBody) -> bool {
+        let ours = body.tenant == self.identity.tenant && body.door.place.door == self.identity.door;
+        ours && self.bundle.as_ref().is_some_and(|held| held.body().version == body.version)
     }
 
     /// Whether it was for this door and newer than what is held.
@@ -195,8 +218,8 @@ impl DoorCore {
     }
 
     fn revoked(&mut self, jws: String, out: &mut Vec<Output>) {
-        if let Ok(revocation) = self.identity.core.read::<Revocation>(Kind::Revocation, &jws)
-            && self.take_revocation(revocation)
+        if let Ok(revocation) = self.trusted.read::<Revocation>(Kind::Revocation, &jws)
+            && (self.take_revocation(revocation.clone()) || self.revocation.as_ref() == Some(&revocation))
         {
             out.push(Output::Write(Record::Revocation { jws }));
         }
@@ -211,7 +234,7 @@ impl DoorCore {
     }
 
     pub(super) fn lockdown(&mut self, jws: String, mono: MonoMs, out: &mut Vec<Output>) {
-        let Ok(statement) = self.identity.core.read::<LockdownStatement>(Kind::Lockdown, &jws) else {
+        let Ok(statement) = self.trusted.read::<LockdownStatement>(Kind::Lockdown, &jws) else {
             return;
         };
         match self.lockdowns.take(self.identity.tenant, statement) {
@@ -224,7 +247,7 @@ impl DoorCore {
     /// Forgets what core, and nobody else, says is durable.
     fn committed(&mut self, statement: Option<&str>, out: &mut Vec<Output>) {
         let Some(Ok(said)) =
-            statement.map(|jws| self.identity.core.read::<EventsCommitted>(Kind::EventsCommitted, jws))
+            statement.map(|jws| self.trusted.read::<EventsCommitted>(Kind::EventsCommitted, jws))
         else {
             return;
         };

@@ -136,6 +136,7 @@ pub fn make<F: Flash>(
             device,
             key,
             core,
+            keys_version: 1,
             reader_key,
             events_bytes_max: EVENTS_BYTES_MAX,
         };

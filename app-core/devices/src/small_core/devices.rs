@@ -68,6 +68,7 @@ impl SmallCore {
         let held = request.events.and_then(|held| Some((held.epoch, row.intakes.get(&held.epoch)?)));
         let intake = held.map(|(_, intake)| intake);
         let reply = SyncReply {
+            keys: None,
             desired: wants_desired.then(|| self.key.sign_json(Kind::DesiredState, &desired)),
             bundle,
             revocation: (self.revoked.len() as u64 > request.revocation_version)

@@ -146,6 +146,7 @@ async fn a_phone_opens_a_door_over_sockets_and_the_door_reconnects() {
         device,
         key: door_key,
         core: vec![CoreKey { kid: core.key.id, key: core.key.public() }],
+        keys_version: 1,
         reader_key: Hex32(old.reader_key),
         events_bytes_max: 1 << 16,
         token: "door".into(),

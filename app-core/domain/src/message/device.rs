@@ -12,6 +12,9 @@ pub struct SyncRequest {
     pub desired_version: u64,
     pub bundle_version: u64,
     pub revocation_version: u64,
+    /// Of the `CoreKeys` it trusts; 0 for those of its enrolment, before these had a number.
+    #[serde(default)]
+    pub keys_version: u64,
     /// A `LedgerReport`, signed.
     pub ledger: String,
     pub events: Option<HeldEvents>,
@@ -41,6 +44,9 @@ pub struct HeldEvents {
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SyncReply {
+    /// A `CoreKeys`, signed by a key that the device trusts; taken before anything else, and everything else comes anew with it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub keys: Option<String>,
     /// A `DesiredState`, signed; left out when the device holds it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub desired: Option<String>,

@@ -6,8 +6,9 @@ use crate::credential::Digest;
 use crate::decision::{Decision, Outcome, Reason};
 use crate::door::DoorMode;
 use crate::event::Epoch;
-use crate::id::{CredentialId, DeviceId, DoorId, GrantId, PersonId, RequestId, TenantId};
+use crate::id::{CredentialId, DeviceId, DoorId, GrantId, KeyId, PersonId, RequestId, TenantId};
 use crate::lockdown::LockdownSet;
+use crate::sign::{PublicKey, TrustedKeys};
 use crate::time::UnixMs;
 use serde::{Deserialize, Serialize};
 
@@ -43,6 +44,30 @@ pub struct EventsCommitted {
     pub device: DeviceId,
     pub epoch: Epoch,
     pub watermark: u64,
+}
+
+/// The keys that a tenant's doors trust from now on, whole: the one that signs, and the one before or after it. A device takes
+/// only what is signed by a key that it trusts, and never goes back.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CoreKeys {
+    pub tenant: TenantId,
+    /// How many keys there have been.
+    pub version: u64,
+    pub keys: Vec<CoreKey>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CoreKey {
+    pub kid: KeyId,
+    pub key: PublicKey,
+}
+
+impl CoreKeys {
+    pub fn trusted(&self) -> TrustedKeys {
+        let mut trusted = TrustedKeys::default();
+        self.keys.iter().for_each(|one| trusted.trust(one.kid, one.key.clone()));
+        trusted
+    }
 }
 
 /// Core's live answer to a tap. Bound to the request, the door and a moment: it opens nothing later.

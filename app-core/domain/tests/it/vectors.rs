@@ -15,7 +15,9 @@ use keyway_domain::event::{ChainHash, Epoch, EventBatch, EventKind, Occurred};
 use keyway_domain::id::*;
 use keyway_domain::lockdown::{Effect, LockdownSet, LockdownStatement};
 use keyway_domain::message::device::AccessRequest;
-use keyway_domain::message::statement::{DesiredState, EventsCommitted, KeyProof, Revocation, UnlockRequest};
+use keyway_domain::message::statement::{
+    CoreKey, CoreKeys, DesiredState, EventsCommitted, KeyProof, Revocation, UnlockRequest,
+};
 use keyway_domain::place::Scope;
 use keyway_domain::sign::{Kind, PublicKey, SigningKey, TrustedKeys};
 use keyway_domain::time::Moment;
@@ -151,7 +153,11 @@ fn statements() -> Value {
     let time = TimeStatement { nonce: "bm9uY2U".into(), time: START };
     let committed = EventsCommitted { tenant, device, epoch: Epoch(7), watermark: 42 };
     let core = core_key();
+    let next = SigningKey::ed25519(KeyId::mint(START, [11; 10]), &[0x44; 32]);
+    let keys = [&core, &next].map(|key| CoreKey { kid: key.id, key: key.public() });
+    let keys = CoreKeys { tenant, version: 2, keys: keys.into() };
     json!([
+        signed("the keys of core from now on", &core, Kind::CoreKeys, &keys),
         signed("what a door shall be", &core, Kind::DesiredState, &desired),
         signed("a lockdown of a site that lets responders pass", &core, Kind::Lockdown, &lockdown),
         signed("open once, before the deadline", &core, Kind::Command, &command),

@@ -22,7 +22,7 @@ use keyway_domain::message::device::{
 };
 use keyway_domain::message::publication::{Lockdown, ToDevice};
 use keyway_domain::message::statement::{
-    DecisionStatement, DesiredState, EventsCommitted, Revocation, UnlockRequest, Verdict,
+    CoreKey, CoreKeys, DecisionStatement, DesiredState, EventsCommitted, Revocation, UnlockRequest, Verdict,
 };
 use keyway_domain::message::{CloudEvent, channel_name};
 use keyway_domain::place::Scope;
@@ -135,6 +135,11 @@ impl Forger {
         ]
     }
 
+    fn own_keys(&self, dice: &mut Dice) -> CoreKeys {
+        let key = SigningKey::ed25519(self.kid, &dice.seed());
+        CoreKeys { tenant: self.tenant, version: FAR, keys: vec![CoreKey { kid: key.id, key: key.public() }] }
+    }
+
     fn all_open(&self, now: UnixMs, dice: &mut Dice) -> LockdownStatement {
         LockdownStatement {
             tenant: self.tenant,
@@ -205,6 +210,8 @@ impl Forger {
                 };
                 let epoch = asked.events.map(|held| held.epoch);
                 told(&SyncReply {
+                    // The worst of them: whoever chooses the keys says everything.
+                    keys: Some(self.sign(Kind::CoreKeys, &self.own_keys(dice), dice)),
                     desired: Some(self.sign(Kind::DesiredState, &desired, dice)),
                     bundle: None,
                     revocation: None,

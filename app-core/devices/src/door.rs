@@ -11,9 +11,7 @@ use crate::flash::{Kept, Record};
 use keyway_domain::bundle::Bundle;
 use keyway_domain::clock::{Asked, ClockQuality, MonoMs, SessionClock};
 use keyway_domain::command::UnlockCommand;
-use keyway_domain::command::ledger::{
-    Admission, Conditions, Entry, EntryState, FailReason, Ledger, confirm,
-};
+use keyway_domain::command::ledger::{Admission, Conditions, Entry, EntryState, FailReason, Ledger, confirm};
 use keyway_domain::credential::Digest;
 use keyway_domain::decision::{Attempt, FirstPerson, Pin};
 use keyway_domain::event::outbox::EventOutbox;

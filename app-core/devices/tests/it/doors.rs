@@ -206,11 +206,12 @@ fn a_report_is_of_what_core_has_not_confirmed() {
     let (_, asked) = made.scene.phones[0].unlock(made.doors[0], now, 8_000, [7; 10]).unwrap();
     made.scene.core.call(None, asked.method, &asked.payload, now).unwrap();
     let device = made.scene.doors[0].identity.device;
-    let commands = made.scene.core.take_publications().into_iter().filter_map(|publication| match publication {
-        Publication::Device(to, push @ ToDevice::Command { .. }) if to == device => Some(push),
-        _ => None,
-    });
-    let command = commands.last().expect("core has sent the command");
+    let mut commands =
+        made.scene.core.take_publications().into_iter().filter_map(|publication| match publication {
+            Publication::Device(to, push @ ToDevice::Command { .. }) if to == device => Some(push),
+            _ => None,
+        });
+    let command = commands.next_back().expect("core has sent the command");
     let trusted = {
         let key = &made.scene.doors[0].identity.key;
         TrustedKeys::of(key.id, key.public())

@@ -30,8 +30,9 @@ pub(crate) struct Track {
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
 struct Repair {
     seen: u64,
-    /// A publication of another numbering came meanwhile: a reading made before it does not show that.
-    elsewhere: bool,
+    /// Something happened that a reading made before does not show: a publication of another numbering came, or what came
+    /// meanwhile may have been lost.
+    again: bool,
     readings: u32,
 }
 
@@ -70,7 +71,7 @@ impl Track {
             if self.epoch.as_str().as_bytes() == epoch {
                 repair.seen = repair.seen.max(offset);
             } else {
-                repair.elsewhere = true;
+                repair.again = true;
             }
             return Verdict::Drop;
         }
@@ -108,9 +109,12 @@ impl Track {
     }
 
     /// One more turn: whether a check of the position makes sense now. At the latest so many turns after the last traffic,
-    /// and as often after that.
+    /// and as often after that; and at once when something may have been lost, which a repair under way reads once more for.
     pub(crate) fn due(&mut self, even_active: bool) -> bool {
         self.quiet = self.quiet.saturating_add(1);
+        if let Some(repair) = self.repair.as_mut().filter(|_| even_active) {
+            repair.again = true;
+        }
         let quiet = self.quiet.is_multiple_of(TURNS_PER_CHECK);
         self.repair.is_none() && !self.epoch.is_empty() && (even_active || quiet)
     }
@@ -155,7 +159,7 @@ impl Track {
         let exhausted = repair.readings > REPAIRS_MAX;
         if !complete || top.epoch != self.epoch || top.offset < base || exhausted {
             let same = top.epoch == self.epoch;
-            let beyond = repair.elsewhere || (same && repair.seen > top.offset);
+            let beyond = repair.again || (same && repair.seen > top.offset);
             let readings = repair.readings;
             let last = if exhausted && same { repair.seen.max(top.offset) } else { top.offset };
             self.restart(top.epoch.clone(), Some(last));
@@ -165,7 +169,7 @@ impl Track {
             }
             return Repaired::Lost(Position::new(top.epoch.clone(), last));
         }
-        if base < repair.seen.max(top.offset) || std::mem::take(&mut repair.elsewhere) {
+        if base < repair.seen.max(top.offset) || std::mem::take(&mut repair.again) {
             return Repaired::Again;
         }
         self.repair = None;
@@ -279,6 +283,14 @@ mod tests {
         assert!(!track.check(&at("e", 3)));
         assert!(track.check(&at("e", 4)));
         assert!(!track.check(&at("e", 4)) && !track.due(true), "under way");
+        assert_eq!(track.advance(4), Some(true));
+        assert_eq!(
+            track.repaired(&at("e", 4), true),
+            Repaired::Again,
+            "what came behind the reading may be lost"
+        );
+        assert_eq!(track.repaired(&at("e", 4), true), Repaired::Done);
+        assert!(track.check(&at("e", 5)));
         track.give_up();
         assert!(track.check(&at("f", 0)));
     }
@@ -427,7 +439,7 @@ mod tests {
     }
 
     /// Whatever was lost, late, trimmed or numbered anew, in whatever order: nothing comes twice or with a hole, and once
-    /// nothing more happens, one check and its repair bring the sessions to the top, or the word that they are not.
+    /// nothing more happens, one check and its repairs bring the sessions to the top, or the word that they are not.
     #[test]
     fn every_way_ends_whole_or_told() {
         let mut track = Track::default();
@@ -468,6 +480,18 @@ mod tests {
                 }
             }
             assert_eq!(well.given, (well.epoch, well.top), "after {world:?}: {well:?}");
+            // A queue ran over and all of it is gone: one check from then on is enough, also amid a repair.
+            let mut lost = world.clone();
+            lost.under_way.clear();
+            lost.check();
+            for _ in 0..40 {
+                match lost.repair.clone() {
+                    Some(None) => lost.read(),
+                    Some(Some(reading)) => lost.hand_on_reading(reading),
+                    None => break,
+                }
+            }
+            assert_eq!(lost.given, (lost.epoch, lost.top), "lost after {world:?}: {lost:?}");
             ahead.extend(world.next());
         }
         assert!(reached.len() > 1_000, "{}", reached.len());

@@ -9,6 +9,7 @@ use crate::facts::TenantFacts;
 use crate::store::System;
 use crate::store::kind::LookupSpace;
 use axum::http::{HeaderMap, header};
+use keyway_domain::id::PersonId;
 use std::sync::Arc;
 
 const SYSTEM: System = System::because("an API key says which tenant it belongs to");
@@ -66,6 +67,16 @@ pub async fn caller(core: &Core, headers: &HeaderMap, wanted: Rights) -> Result<
 impl Caller {
     pub async fn facts(&self, core: &Core) -> Result<Arc<TenantFacts>, Problem> {
         Ok(self.tenant.facts(&core.store, core.clock.now()).await?)
+    }
+
+    /// A person of the caller's tenant, by the id in a path.
+    pub async fn person(&self, core: &Core, id: &str) -> Result<PersonId, Problem> {
+        let absent = || Problem::not_found("person");
+        let person = PersonId::parse(id).map_err(|_| absent())?;
+        if !self.facts(core).await?.facts.people.contains_key(&person) {
+            return Err(absent());
+        }
+        Ok(person)
     }
 }
 

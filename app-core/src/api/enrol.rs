@@ -53,10 +53,7 @@ pub async fn code_for_person(
     _: Nothing,
 ) -> Result<Answer, Problem> {
     let caller = caller(&core, &headers, Rights::Admin).await?;
-    let person = PersonId::parse(&id).map_err(|_| Problem::not_found("person"))?;
-    if !caller.facts(&core).await?.facts.people.contains_key(&person) {
-        return Err(Problem::not_found("person"));
-    }
+    let person = caller.person(&core, &id).await?;
     make_code(&core, &headers, caller, Enrols::Phone(person), &id).await
 }
 

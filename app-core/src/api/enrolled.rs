@@ -16,7 +16,7 @@ use crate::trail;
 use axum::extract::{Path, Query, State};
 use axum::http::HeaderMap;
 use keyway_domain::credential::Digest;
-use keyway_domain::id::{DeviceId, KeyId, PersonId};
+use keyway_domain::id::{DeviceId, KeyId};
 use serde_json::json;
 use std::sync::Arc;
 
@@ -155,10 +155,7 @@ pub async fn sign_out(
     _: Nothing,
 ) -> Result<Answer, Problem> {
     let caller = caller(&core, &headers, Rights::Admin).await?;
-    let person = PersonId::parse(&id).map_err(|_| Problem::not_found("person"))?;
-    if !caller.facts(&core).await?.facts.people.contains_key(&person) {
-        return Err(Problem::not_found("person"));
-    }
+    let person = caller.person(&core, &id).await?;
     let mut ids = core.ids();
     let mut change = Change::at(ids.now);
     change.audit.push(trail::entry(&caller.name, "person.signed_out", person, &mut ids));
